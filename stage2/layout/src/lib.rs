@@ -1,0 +1,146 @@
+//! Where everything lies: every physical address and every disk offset of the boot chain, each derived from the
+//! one before it.
+//!
+//! The boot stages, their linker scripts and assembly (through `build.rs` and `const` operands) and `xtask` all
+//! take their numbers from here, so no number is written twice.
+//!
+//! ```text
+//! physical memory while the loader runs
+//!   0x00000  interrupt vectors, BIOS data area
+//!   0x01000  stack of stage1 and stage2 (grows down from STACK_TOP)
+//!   0x07c00  stage1, with the stage2 descriptor and the partition table
+//!   0x08000  stage2: the mode-switch page first, then the rest, then its .bss
+//!   0x30000  bounce buffer for BIOS disk reads (one 64 KiB segment)
+//!   0x40000  end of the loader
+//! ```
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+/// Bytes in a disk sector, and in the BIOS's unit of transfer (INT 13h).
+pub const SECTOR_LEN: u32 = 512;
+
+/// Bytes in a page of the smallest size (Intel SDM volume 3, section 4.2).
+pub const PAGE_LEN: u32 = 4096;
+
+/// Bytes that a real-mode segment spans. A BIOS disk transfer must not cross a multiple of it: ISA DMA cannot.
+pub const SEGMENT_LEN: u32 = 0x1_0000;
+
+/// Sectors that every BIOS can read in one EDD call (EDD-3, section 8.2.2: some take no more than 127).
+pub const MAX_READ_SECTORS: u32 = 127;
+
+/// First byte above the memory that real mode, and every BIOS, can address.
+pub const FIRST_MIB_END: u32 = 0x10_0000;
+
+// --- Memory, from the bottom up -------------------------------------------------------------------------------
+
+/// End of the interrupt vector table, the BIOS data area and what follows them in use by BIOSes.
+pub const BIOS_DATA_END: u32 = 0x600;
+
+/// Lowest address of the loader's stack; the first page belongs to the BIOS.
+pub const STACK_BOTTOM: u32 = BIOS_DATA_END.next_multiple_of(PAGE_LEN);
+
+/// Where the BIOS loads the boot sector (fixed since the IBM PC).
+pub const STAGE1_ADDR: u32 = 0x7c00;
+
+/// The loader's stack starts here and grows down, in every mode up to the hand-off.
+pub const STACK_TOP: u32 = STAGE1_ADDR;
+
+/// End of the boot sector in memory.
+pub const STAGE1_END: u32 = STAGE1_ADDR + SECTOR_LEN;
+
+/// Where stage1 loads stage2 and jumps to it, in real mode with CS = 0.
+pub const STAGE2_ADDR: u32 = STAGE1_END.next_multiple_of(PAGE_LEN);
+
+/// The page that holds every mode switch, stage2's first. It stays identity-mapped, read and execute, across
+/// the switch to long mode.
+pub const MODE_SWITCH_PAGE_ADDR: u32 = STAGE2_ADDR;
+
+/// End of the mode-switch page.
+pub const MODE_SWITCH_PAGE_END: u32 = MODE_SWITCH_PAGE_ADDR + PAGE_LEN;
+
+/// End of the largest stage2 that stage1 may load; stage2's .bss may reach beyond.
+pub const STAGE2_FILE_END: u32 = STAGE2_ADDR + STAGE2_MAX_SECTORS * SECTOR_LEN;
+
+/// Where stage2's .bss has to end.
+pub const STAGE2_END: u32 = STAGE2_FILE_END.next_multiple_of(SEGMENT_LEN) + SEGMENT_LEN;
+
+/// BIOS disk reads land here before their bytes are copied up: one whole real-mode segment.
+pub const BOUNCE_BUFFER_ADDR: u32 = STAGE2_END.next_multiple_of(SEGMENT_LEN);
+
+/// Bytes in the bounce buffer: the largest read.
+pub const BOUNCE_BUFFER_LEN: u32 = MAX_READ_SECTORS * SECTOR_LEN;
+
+/// End of the memory that the loader uses below 1 MiB.
+pub const LOADER_END: u32 = BOUNCE_BUFFER_ADDR + SEGMENT_LEN;
+
+// --- LBA 0 ----------------------------------------------------------------------------------------------------
+
+/// The jump over the BPB fills the first bytes of the boot sector.
+pub const JUMP_LEN: u32 = 3;
+
+/// End of the area left for a BIOS parameter block: that of FAT32, the longest. Some BIOSes write to it.
+pub const BPB_END: u32 = 0x5a;
+
+/// Offset of the stage2 descriptor in the boot sector. Written by `xtask`, read by stage1 and stage2.
+pub const DESCRIPTOR_OFFSET: u32 = DISK_SIGNATURE_OFFSET - DESCRIPTOR_LEN;
+
+/// Bytes in the stage2 descriptor.
+pub const DESCRIPTOR_LEN: u32 = 12;
+
+/// Offset in the descriptor: CRC-32 of stage2, four bytes.
+pub const DESCRIPTOR_CHECKSUM: u32 = 0;
+
+/// Offset in the descriptor: LBA of stage2's first sector, four bytes.
+pub const DESCRIPTOR_LBA: u32 = DESCRIPTOR_CHECKSUM + 4;
+
+/// Offset in the descriptor: stage2's length in sectors, two bytes.
+pub const DESCRIPTOR_SECTORS: u32 = DESCRIPTOR_LBA + 4;
+
+/// Offset of the disk signature (four bytes) in the boot sector.
+pub const DISK_SIGNATURE_OFFSET: u32 = 440;
+
+/// Offset of the partition table (four entries of sixteen bytes) in the boot sector.
+pub const PARTITION_TABLE_OFFSET: u32 = 446;
+
+/// Offset of the bytes 55h AAh in the boot sector.
+pub const BOOT_SIGNATURE_OFFSET: u32 = SECTOR_LEN - 2;
+
+/// The bytes that mark a boot sector.
+pub const BOOT_SIGNATURE: [u8; 2] = [0x55, 0xaa];
+
+// --- Disk, from the front -------------------------------------------------------------------------------------
+
+/// LBA of the boot sector.
+pub const STAGE1_LBA: u32 = 0;
+
+/// LBA of stage2's first sector. What follows it (manifest, kernel) lies behind its last.
+pub const STAGE2_LBA: u32 = STAGE1_LBA + 1;
+
+/// Sectors that stage2 may fill at most, so that one portable read could fetch it.
+pub const STAGE2_MAX_SECTORS: u32 = MAX_READ_SECTORS;
+
+/// Sectors of the manifest.
+pub const MANIFEST_SECTORS: u32 = 1;
+
+/// The partition type of our one partition: reserved for individual and local use (7Fh).
+pub const PARTITION_TYPE: u8 = 0x7f;
+
+const _: () = {
+    assert!(STACK_BOTTOM >= BIOS_DATA_END);
+    assert!(STACK_TOP > STACK_BOTTOM + PAGE_LEN);
+    assert!(STAGE2_ADDR >= STAGE1_END);
+    assert!(MODE_SWITCH_PAGE_ADDR.is_multiple_of(PAGE_LEN));
+    assert!(MODE_SWITCH_PAGE_END <= SEGMENT_LEN, "real mode reaches the mode-switch page with CS = 0");
+    assert!(STAGE2_END > STAGE2_FILE_END);
+    assert!(BOUNCE_BUFFER_ADDR >= STAGE2_END);
+    assert!(BOUNCE_BUFFER_ADDR.is_multiple_of(SEGMENT_LEN));
+    assert!(BOUNCE_BUFFER_LEN <= SEGMENT_LEN);
+    assert!(LOADER_END < FIRST_MIB_END);
+    assert!(BPB_END > JUMP_LEN);
+    assert!(DESCRIPTOR_OFFSET > BPB_END);
+    assert!(DESCRIPTOR_OFFSET.is_multiple_of(4));
+    assert!(DESCRIPTOR_SECTORS + 2 <= DESCRIPTOR_LEN);
+    assert!(PARTITION_TABLE_OFFSET + 4 * 16 == BOOT_SIGNATURE_OFFSET);
+    assert!(STAGE2_LBA > STAGE1_LBA);
+};
