@@ -1,5 +1,28 @@
+//! A kernel that says hello and shows what the loader handed over.
+//!
+//! It is entered in 64-bit mode, with paging on and interrupts off, on a stack that the loader made.
+
 #![no_std]
 #![no_main]
-core::arch::global_asm!(".globl _start","_start: jmp _start");
+
+use boot_info::{BootInfo, entry_point};
+use core::panic::PanicInfo;
+use kernel::vga::Color;
+use kernel::{console, println, report, time};
+
+entry_point!(kernel_main);
+
+fn kernel_main(boot_info: &'static BootInfo) -> ! {
+    let entered = time::now();
+    kernel::init();
+    console::lock().set_color(Color::White, Color::Blue);
+    println!("Hello World!");
+    report::print(boot_info, entered);
+    kernel::halt()
+}
+
 #[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! { loop {} }
+fn panic(info: &PanicInfo<'_>) -> ! {
+    console::last_words(info);
+    kernel::halt()
+}
