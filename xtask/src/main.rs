@@ -1,1 +1,61 @@
-fn main(){}
+//! Builds, runs, debugs and tests Doorstep. Start it as `cargo xtask`, from any folder of the checkout.
+//!
+//! Each subcommand has a module of its own, with its options and a `run` function that tells the story.
+
+#![forbid(unsafe_code)]
+
+mod bare_metal;
+mod flatten;
+mod guest;
+mod image;
+mod interrupt;
+mod output;
+mod qemu;
+mod qmp;
+mod runner;
+mod strip;
+mod toolchain;
+mod tools;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Builds, runs, debugs and tests Doorstep: a BIOS boot loader and its kernel.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask image                                  build target/doorstep/dev/doorstep.img
+  cargo xtask image --kernel my-kernel.elf -o my.img put a kernel of your own into an image
+  cargo xtask qemu --profile release                 boot the release build in QEMU
+  cargo xtask qemu --timeout 5 --screenshot boot.png boot, take a picture after five seconds, end";
+
+#[derive(Subcommand)]
+enum Command {
+    Image(image::Options),
+    Qemu(qemu::Options),
+    Runner(runner::Options),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = interrupt::install().and_then(|()| match cli.command {
+        Command::Image(options) => image::run(&options),
+        Command::Qemu(options) => qemu::run(&options),
+        Command::Runner(options) => runner::run(&options),
+    });
+    match result {
+        _ if interrupt::happened() => interrupt::EXIT_CODE.into(),
+        Ok(code) => code,
+        Err(error) => {
+            output::note(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

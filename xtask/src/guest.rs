@@ -1,0 +1,272 @@
+//! A machine that QEMU plays, described and then running: used by `cargo xtask qemu` and by the boot tests.
+
+use crate::interrupt;
+use crate::qmp::{Qmp, escape_commas};
+use crate::{output, tools};
+use anyhow::{Context, Result, ensure};
+use std::env;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The exit status that a guest's success gives: 10h written to the port of isa-debug-exit, which QEMU turns into
+/// `value << 1 | 1`. Other values are failures, and 0 is a machine that was switched off.
+pub(crate) const SUCCESS: i32 = 0x10 << 1 | 1;
+
+/// How the image is attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Drive {
+    /// QEMU's default: an IDE disk on `pc`, an AHCI disk on `q35`.
+    #[default]
+    Disk,
+    /// A virtio block device.
+    Virtio,
+    /// A USB stick.
+    Usb,
+    /// The first floppy drive.
+    Floppy,
+}
+
+/// A machine for QEMU to play.
+#[derive(Clone, Default)]
+pub(crate) struct Machine {
+    /// The disk image.
+    pub(crate) image: PathBuf,
+    /// How it is attached.
+    pub(crate) drive: Drive,
+    /// `-machine`: `pc` (the default), `q35`.
+    pub(crate) machine: Option<String>,
+    /// `-m`.
+    pub(crate) memory: Option<String>,
+    /// `-cpu`.
+    pub(crate) cpu: Option<String>,
+    /// `-accel`.
+    pub(crate) accel: Option<String>,
+    /// `-display`; QEMU's default opens a window.
+    pub(crate) display: Option<String>,
+    /// More for QEMU's command line.
+    pub(crate) arguments: Vec<String>,
+}
+
+impl Machine {
+    /// QEMU's arguments.
+    fn all_arguments(&self) -> Result<Vec<String>> {
+        let file = self.image.to_str().context("an image path that is not UTF-8")?;
+        let file = escape_commas(file);
+        let drive = |interface: &str| format!("format=raw,{interface}file={file}");
+        let mut arguments = Vec::new();
+        let options = [
+            ("-machine", &self.machine),
+            ("-accel", &self.accel),
+            ("-cpu", &self.cpu),
+            ("-m", &self.memory),
+            ("-display", &self.display),
+        ];
+        for (option, value) in options {
+            if let Some(value) = value {
+                arguments.extend([option.to_owned(), value.clone()]);
+            }
+        }
+        let mut add = |words: &[&str]| arguments.extend(words.iter().map(|&word| word.to_owned()));
+        match self.drive {
+            Drive::Disk => add(&["-drive", &drive("")]),
+            Drive::Virtio => add(&["-drive", &drive("if=virtio,")]),
+            Drive::Floppy => add(&["-drive", &drive("if=floppy,")]),
+            Drive::Usb => {
+                add(&["-drive", &drive("if=none,id=stick,")]);
+                add(&["-device", "qemu-xhci", "-device", "usb-storage,drive=stick"]);
+            }
+        }
+        add(&["-serial", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
+        arguments.extend(self.arguments.iter().cloned());
+        Ok(arguments)
+    }
+
+    /// The command that [`Self::start`] runs, ready to be pasted into a shell. The connection by which we control QEMU is
+    /// left out: it would not be there.
+    pub(crate) fn command_line(&self) -> Result<String> {
+        let program = program();
+        let arguments = self.all_arguments()?;
+        Ok(output::shell_line(
+            [&*program.to_string_lossy()].into_iter().chain(arguments.iter().map(String::as_str)),
+        ))
+    }
+
+    /// Starts QEMU with the terminal's keyboard on the serial line.
+    pub(crate) fn start(&self) -> Result<Guest> {
+        self.spawn(Stdio::inherit(), |_| Ok(Stdio::inherit()))
+    }
+
+    /// Starts QEMU with nothing but us to talk to.
+    pub(crate) fn start_alone(&self) -> Result<Guest> {
+        self.spawn(Stdio::null(), |messages| Ok(File::create(messages)?.into()))
+    }
+
+    fn spawn(&self, input: Stdio, messages: impl FnOnce(&Path) -> Result<Stdio>) -> Result<Guest> {
+        let program = program();
+        let program = tools::find(&program).ok_or_else(|| tools::missing(&program.to_string_lossy()))?;
+        // Not below the target folder: a socket's path has about a hundred bytes.
+        let folder = tempfile::Builder::new().prefix("doorstep-").tempdir()?;
+        let qmp = Qmp::listen(folder.path())?;
+        let mut guard = interrupt::Guard::new();
+        let mut child = Command::new(&program)
+            .args(self.all_arguments()?)
+            .args(qmp.arguments())
+            .stdin(input)
+            .stdout(Stdio::piped())
+            .stderr(messages(&folder.path().join(MESSAGES))?)
+            .spawn()
+            .with_context(|| format!("cannot run {}", program.display()))?;
+        guard.watch(&child);
+        let mut stdout = child.stdout.take().context("QEMU without output")?;
+        let (sender, output) = channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(len @ 1..) = stdout.read(&mut buffer) {
+                if sender.send(buffer[..len].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Guest { child, status: None, output, serial: Vec::new(), qmp, folder, guard })
+    }
+}
+
+/// `$QEMU`, or the usual name.
+pub(crate) fn program() -> OsString {
+    env::var_os("QEMU").unwrap_or_else(|| "qemu-system-x86_64".into())
+}
+
+/// QEMU's own messages, in a guest's folder.
+const MESSAGES: &str = "messages";
+
+/// What a guest did next.
+pub(crate) enum Event {
+    /// It wrote this on its serial line.
+    Output(Vec<u8>),
+    /// It did nothing until the given time.
+    Quiet,
+    /// It ended, with this status of QEMU.
+    Ended(ExitStatus),
+}
+
+/// A running machine. Ends with this value, if not before.
+pub(crate) struct Guest {
+    child: Child,
+    status: Option<ExitStatus>,
+    output: Receiver<Vec<u8>>,
+    serial: Vec<u8>,
+    qmp: Qmp,
+    folder: TempDir,
+    guard: interrupt::Guard,
+}
+
+impl Guest {
+    /// Waits for what the guest does next, until a moment in time or, without one, for as long as it takes.
+    pub(crate) fn next(&mut self, until: Option<Instant>) -> Result<Event> {
+        if let Some(status) = self.status {
+            return Ok(Event::Ended(status));
+        }
+        let received = match until {
+            Some(until) => self.output.recv_timeout(until.saturating_duration_since(Instant::now())),
+            None => self.output.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match received {
+            Ok(bytes) => {
+                self.serial.extend(&bytes);
+                Ok(Event::Output(bytes))
+            }
+            Err(RecvTimeoutError::Timeout) => Ok(Event::Quiet),
+            Err(RecvTimeoutError::Disconnected) => {
+                self.guard.forget_child();
+                let status = self.child.wait()?;
+                self.status = Some(status);
+                Ok(Event::Ended(status))
+            }
+        }
+    }
+
+    /// Everything on the serial line so far.
+    pub(crate) fn serial(&self) -> String {
+        String::from_utf8_lossy(&self.serial).replace('\r', "")
+    }
+
+    /// What QEMU had to say itself, when it was started alone.
+    pub(crate) fn messages(&self) -> String {
+        fs::read_to_string(self.folder.path().join(MESSAGES)).unwrap_or_default()
+    }
+
+    /// The 25 lines of the VGA text screen.
+    pub(crate) fn screen(&mut self) -> Result<String> {
+        let dump = self.folder.path().join("screen");
+        self.qmp.save_memory(0xb8000, 80 * 25 * 2, &dump)?;
+        let cells = fs::read(&dump)?;
+        let character = |cell: &[u8]| if matches!(cell[0], b' '..=b'~') { char::from(cell[0]) } else { ' ' };
+        let line = |cells: &[u8]| cells.chunks(2).map(character).collect::<String>().trim_end().to_owned();
+        Ok(cells.chunks(80 * 2).map(line).collect::<Vec<_>>().join("\n").trim_end().to_owned())
+    }
+
+    /// A picture of the screen, in PNG.
+    pub(crate) fn screenshot(&mut self) -> Result<Vec<u8>> {
+        let path = self.folder.path().join("screen.png");
+        self.qmp.screenshot(&path)?;
+        Ok(fs::read(&path)?)
+    }
+
+    /// Ends QEMU, politely first: it has to give the terminal back as it was.
+    pub(crate) fn end(&mut self) -> Result<()> {
+        if self.status.is_some() {
+            return Ok(());
+        }
+        self.guard.terminate_child();
+        let deadline = Instant::now() + Duration::from_secs(3);
+        loop {
+            match self.next(Some(deadline))? {
+                Event::Output(_) if Instant::now() < deadline => {}
+                Event::Ended(_) => return Ok(()),
+                Event::Output(_) | Event::Quiet => break,
+            }
+        }
+        self.guard.forget_child();
+        self.child.kill()?;
+        self.status = Some(self.child.wait()?);
+        Ok(())
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // Nobody is left to tell.
+        let _ = self.end();
+    }
+}
+
+/// QEMU's exit status as a number, when it ended by itself.
+pub(crate) fn exit_code(status: ExitStatus) -> Result<i32> {
+    ensure!(status.signal().is_none(), "QEMU was ended by signal {}", status.signal().unwrap_or_default());
+    status.code().context("QEMU ended without an exit code")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_can_be_pasted_whatever_the_image_is_called() {
+        let machine =
+            Machine { image: "/my disks/a,b.img".into(), memory: Some("64M".into()), ..Machine::default() };
+        let line = machine.command_line().unwrap();
+        assert!(line.contains("-m 64M -drive 'format=raw,file=/my disks/a,,b.img' -serial stdio"), "{line}");
+    }
+
+    #[test]
+    fn success_is_33() {
+        assert_eq!(SUCCESS, 33);
+    }
+}

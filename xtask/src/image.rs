@@ -1,0 +1,110 @@
+//! `cargo xtask image`: builds the boot stages and the kernel and puts them into a raw disk image.
+//!
+//! The image's layout is in `layout`, the formats of descriptor and manifest are in `stage2::manifest`; this module puts
+//! the pieces together. Same input, same bytes.
+
+mod disk;
+mod file;
+
+pub(crate) use disk::{DiskImage, Image, Stages};
+pub(crate) use file::write_atomically;
+
+use crate::bare_metal::{Builder, KERNEL, Profile, read};
+use crate::output;
+use crate::strip::strip;
+use crate::toolchain::Toolchain;
+use crate::workspace::Workspace;
+use anyhow::{Context, Result};
+use boot_info::KernelConfig;
+use clap::Args;
+use std::path::{self, Path, PathBuf};
+use std::process::ExitCode;
+use xshell::Shell;
+
+/// Build a disk image: boot sector, second stage, kernel.
+///
+/// The kernel is checked as the loader will check it, and stripped of its debug sections. The unstripped ELF files
+/// of all parts are put beside the default image, for gdb.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask image
+  cargo xtask image --profile release --cmdline 'log=debug' -o my.img
+  cargo xtask image --kernel path/to/kernel.elf
+
+Write it to a USB stick with `dd if=IMAGE of=/dev/sdX bs=1M conv=fsync`.")]
+pub(crate) struct Options {
+    #[command(flatten)]
+    pub(crate) contents: Contents,
+    /// Where the image goes [default: target/doorstep/PROFILE/doorstep.img]
+    #[arg(short, long, value_name = "PATH")]
+    output: Option<PathBuf>,
+}
+
+/// What goes into an image.
+#[derive(Args, Default)]
+pub(crate) struct Contents {
+    /// A kernel of your own: any static x86-64 ELF file [default: the one in kernel/]
+    #[arg(long, value_name = "ELF")]
+    pub(crate) kernel: Option<PathBuf>,
+    /// How the kernel in kernel/ is built, and which folder the results go to
+    #[arg(long, value_name = "dev|release", default_value = "dev", hide_possible_values = true)]
+    pub(crate) profile: Profile,
+    /// The command line that the kernel finds in its boot information
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) cmdline: String,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let shell = Shell::new()?;
+    build(&shell, &options.contents, options.output.as_deref())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds an image, prints what is in it, and returns its path.
+pub(crate) fn build(shell: &Shell, contents: &Contents, path: Option<&Path>) -> Result<PathBuf> {
+    let workspace = Workspace::find(shell)?;
+    let folder = workspace.output().join(contents.profile.name());
+    let path = path::absolute(path.unwrap_or(&folder.join("doorstep.img")))?;
+
+    let toolchain = Toolchain::find(shell)?;
+    let builder = Builder { shell, workspace: &workspace, toolchain: &toolchain };
+    let [stage1, stage2] = builder.stages()?;
+    let kernel_path = match &contents.kernel {
+        Some(path) => path.clone(),
+        None => builder.kernels(&KERNEL, contents.profile)?.join(KERNEL.name),
+    };
+    let kernel = read(kernel_path.clone())?;
+    let image = checked_image(shell, &Stages::flatten(&stage1, &stage2)?, &kernel, &contents.cmdline)
+        .with_context(|| Workspace::display(&kernel_path))?;
+
+    for (name, bytes) in [("stage1.elf", &stage1), ("stage2.elf", &stage2), ("kernel.elf", &kernel)] {
+        write_atomically(&folder.join(name), bytes)?;
+    }
+    write_atomically(&path, image.bytes())?;
+    output::line(&image.table());
+    output::line(&Workspace::display(&path));
+    Ok(path)
+}
+
+/// The image of a kernel that the loader will take. The context of an error is the kernel's file.
+pub(crate) fn checked_image(
+    shell: &Shell,
+    stages: &Stages,
+    kernel: &[u8],
+    command_line: &str,
+) -> Result<DiskImage> {
+    let config = KernelConfig::DEFAULT;
+    check_kernel(kernel, &config)?;
+    let stripped = strip(shell, kernel).context("cannot strip the kernel")?;
+    check_kernel(&stripped, &config).context("after its debug sections were taken off")?;
+    Image { stages, kernel: &stripped, config, command_line }.build()
+}
+
+/// The desk check: what stage2 would say of this kernel.
+fn check_kernel(kernel: &[u8], config: &KernelConfig) -> Result<()> {
+    let len = kernel.len() as u64;
+    let head = &kernel[..usize::try_from(stage2::manifest::head_len(len))?];
+    stage2::elf::Kernel::parse(head, len, config)?;
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! Ctrl-C, and the other polite requests to end (SIGTERM, SIGHUP).
+//!
+//! While a [`Guard`] lives there is something to clean up: the programs that were registered are asked to end, and
+//! the code that waits for them returns, so that temporary files go the ordinary way. Otherwise the process ends at
+//! once. Whoever asks twice is not kept waiting.
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use std::process::Child;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The exit code after an interruption, as shells give it for SIGINT: 128 + 2.
+pub(crate) const EXIT_CODE: u8 = 130;
+
+struct State {
+    happened: bool,
+    guards: usize,
+    children: Vec<Pid>,
+}
+
+static STATE: Mutex<State> = Mutex::new(State { happened: false, guards: 0, children: Vec::new() });
+
+/// Takes over Ctrl-C. To be called once, first of all.
+pub(crate) fn install() -> Result<()> {
+    ctrlc::set_handler(|| {
+        let mut state = state();
+        if state.guards == 0 || state.happened {
+            std::process::exit(EXIT_CODE.into());
+        }
+        state.happened = true;
+        for &child in &state.children {
+            terminate(child);
+        }
+    })
+    .context("cannot take over Ctrl-C")
+}
+
+/// Whether the user asked to end.
+pub(crate) fn happened() -> bool {
+    state().happened
+}
+
+/// An error when the user asked to end.
+pub(crate) fn check() -> Result<()> {
+    if happened() {
+        bail!("interrupted");
+    }
+    Ok(())
+}
+
+/// While it lives, an interruption lets the program clean up instead of ending it at once.
+pub(crate) struct Guard {
+    child: Option<Pid>,
+}
+
+impl Guard {
+    /// For work that has to be finished or undone.
+    pub(crate) fn new() -> Self {
+        state().guards += 1;
+        Self { child: None }
+    }
+
+    /// Registers a program that is to end with us.
+    pub(crate) fn watch(&mut self, child: &Child) {
+        let pid = Pid::from_child(child);
+        let mut state = state();
+        state.children.push(pid);
+        if state.happened {
+            terminate(pid);
+        }
+        self.child = Some(pid);
+    }
+
+    /// To be called before the program is waited for: its number may go to another program afterwards.
+    pub(crate) fn forget_child(&mut self) {
+        if let Some(child) = self.child.take() {
+            state().children.retain(|&pid| pid != child);
+        }
+    }
+
+    /// Asks the program to end.
+    pub(crate) fn terminate_child(&self) {
+        if let Some(pid) = self.child {
+            terminate(pid);
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.forget_child();
+        state().guards -= 1;
+    }
+}
+
+fn terminate(pid: Pid) {
+    // It may have ended by itself meanwhile.
+    let _ = kill_process(pid, Signal::TERM);
+}
+
+fn state() -> MutexGuard<'static, State> {
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+}

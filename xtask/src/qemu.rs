@@ -1,0 +1,209 @@
+//! `cargo xtask qemu`: builds an image and boots it in QEMU, with the guest's serial line on the terminal.
+
+use crate::guest::{self, Event, Guest, Machine};
+use crate::image::{self, write_atomically};
+use crate::workspace::Workspace;
+use crate::{interrupt, output};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use std::env;
+use std::io::Write;
+use std::path::{self, Path, PathBuf};
+use std::process::{Command, ExitCode, ExitStatus};
+use std::time::{Duration, Instant};
+use xshell::Shell;
+
+/// Build an image and boot it in QEMU.
+///
+/// The guest's serial line is the terminal. The screen is a window where there is a display, and none where there is
+/// not. The exit code is QEMU's, but 0 for the 33 by which a guest tells of success through isa-debug-exit, and
+/// after a time-out or a picture.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask qemu --profile release --memory 512M
+  cargo xtask qemu --timeout 5 --screenshot boot.png   headless: boot, wait, take the picture, end
+  cargo xtask qemu --screenshot boot.png               the same once the guest has nothing more to say
+  cargo xtask qemu -- -d int,cpu_reset                 with options for QEMU
+
+$QEMU names another QEMU. End it with Ctrl-C.")]
+pub(crate) struct Options {
+    #[command(flatten)]
+    pub(crate) contents: image::Contents,
+    /// Where the image goes [default: target/doorstep/PROFILE/doorstep.img]
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) machine: MachineOptions,
+}
+
+/// The machine, and how long it runs.
+#[derive(Args, Default)]
+#[command(next_help_heading = "Machine")]
+pub(crate) struct MachineOptions {
+    /// The chipset: pc has an IDE disk, q35 an AHCI disk
+    #[arg(long, value_name = "pc|q35")]
+    machine: Option<String>,
+    /// Memory, such as 64M or 5G
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// The processor; `qemu-system-x86_64 -cpu help` lists them
+    #[arg(long, value_name = "MODEL")]
+    cpu: Option<String>,
+    /// Emulate the processor (tcg) or use the host's (kvm)
+    #[arg(long, value_name = "tcg|kvm")]
+    accel: Option<String>,
+    /// How the screen is shown, such as gtk, sdl, curses or none [default: a window where there is a display]
+    #[arg(long, value_name = "TYPE")]
+    display: Option<String>,
+    /// End after so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
+    /// Take a picture of the screen, then end: at the time-out, or without one as soon as the serial line has been
+    /// quiet for 2 seconds (10 while nothing has come at all)
+    #[arg(long, value_name = "PNG")]
+    screenshot: Option<PathBuf>,
+    /// More options for QEMU
+    #[arg(last = true, value_name = "QEMU OPTIONS")]
+    arguments: Vec<String>,
+}
+
+/// How long a serial line that has spoken is quiet before a guest counts as settled.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// The same for one that has not said anything.
+const SETTLED_IN_SILENCE: Duration = Duration::from_secs(10);
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let shell = Shell::new()?;
+    let image = image::build(&shell, &options.contents, options.output.as_deref())?;
+    boot(&image, &options.machine)
+}
+
+/// Boots an image and stays until the guest, the time-out, the picture or the user ends it.
+pub(crate) fn boot(image: &Path, options: &MachineOptions) -> Result<ExitCode> {
+    let machine = Machine {
+        image: image.to_owned(),
+        machine: options.machine.clone(),
+        memory: options.memory.clone(),
+        cpu: options.cpu.clone(),
+        accel: options.accel.clone(),
+        display: options.display.clone().or_else(|| (!has_window()).then(|| "none".to_owned())),
+        arguments: options.arguments.clone(),
+        ..Machine::default()
+    };
+    output::command(&machine.command_line()?);
+    let mut guest = machine.start()?;
+    let end = watch(&mut guest, options)?;
+    interrupt::check()?;
+    match end {
+        End::Guest(status) => {
+            if options.screenshot.is_some() {
+                bail!("QEMU ended ({status}) before the picture was taken");
+            }
+            report(status)
+        }
+        End::Settled(reason) => {
+            if let Some(picture) = &options.screenshot {
+                let picture = path::absolute(picture)?;
+                let png = guest.screenshot().context("cannot take a picture of the screen")?;
+                write_atomically(&picture, &png)?;
+                output::note(&format!("picture: {}", Workspace::display(&picture)));
+            }
+            guest.end()?;
+            output::note(&format!("ended QEMU: {reason}"));
+            Ok(ExitCode::SUCCESS)
+        }
+        End::ReaderGone => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Why there is nothing more to wait for.
+enum End {
+    /// The guest, or the user by way of QEMU, ended it.
+    Guest(ExitStatus),
+    /// The time is up, or the guest has settled.
+    Settled(String),
+    /// Nobody reads the serial line any more (`cargo xtask qemu | head`).
+    ReaderGone,
+}
+
+/// Passes the serial line on to the terminal until there is nothing more to wait for.
+fn watch(guest: &mut Guest, options: &MachineOptions) -> Result<End> {
+    let started = Instant::now();
+    let mut spoke: Option<Instant> = None;
+    loop {
+        let until = match (options.timeout, &options.screenshot, spoke) {
+            (Some(timeout), ..) => Some(started + timeout),
+            (None, None, _) => None,
+            (None, Some(_), None) => Some(started + SETTLED_IN_SILENCE),
+            (None, Some(_), Some(spoke)) => Some(spoke + SETTLED),
+        };
+        match guest.next(until)? {
+            Event::Output(bytes) => {
+                spoke = Some(Instant::now());
+                let mut terminal = std::io::stdout();
+                if terminal.write_all(&bytes).and_then(|()| terminal.flush()).is_err() {
+                    return Ok(End::ReaderGone);
+                }
+                // A guest that never stops talking leaves no quiet moment to notice the time.
+                if options.timeout.is_some_and(|timeout| started.elapsed() >= timeout) {
+                    return Ok(End::Settled(time_is_up(options)));
+                }
+            }
+            Event::Quiet => return Ok(End::Settled(time_is_up(options))),
+            Event::Ended(status) => return Ok(End::Guest(status)),
+        }
+    }
+}
+
+fn time_is_up(options: &MachineOptions) -> String {
+    match options.timeout {
+        Some(timeout) => format!("{} seconds are over", timeout.as_secs_f64()),
+        None => "the serial line has been quiet".to_owned(),
+    }
+}
+
+/// Says how the guest ended, and passes it on.
+fn report(status: ExitStatus) -> Result<ExitCode> {
+    let code = guest::exit_code(status)?;
+    match code {
+        0 => Ok(ExitCode::SUCCESS),
+        guest::SUCCESS => {
+            output::note("the guest ended with success (QEMU's exit code 33)");
+            Ok(ExitCode::SUCCESS)
+        }
+        // Bit 0 is always set by isa-debug-exit, and 1 is QEMU's own failure, of which it has told itself.
+        1 => bail!("QEMU failed, or the guest wrote 0 to isa-debug-exit (exit code 1)"),
+        _ => {
+            output::note(&format!(
+                "error: the guest wrote {:#x} to isa-debug-exit (exit code {code})",
+                code >> 1
+            ));
+            Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+        }
+    }
+}
+
+/// Whether QEMU can open a window here.
+fn has_window() -> bool {
+    let set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
+    if cfg!(target_os = "macos") {
+        return true;
+    }
+    if !set("DISPLAY") && !set("WAYLAND_DISPLAY") {
+        return false;
+    }
+    let listing = Command::new(guest::program()).args(["-display", "help"]).output();
+    let listing =
+        listing.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let has_window = listing.lines().any(|line| matches!(line.trim(), "gtk" | "sdl" | "cocoa"));
+    if !has_window {
+        output::note("no window: this QEMU has neither gtk nor sdl (Debian: qemu-system-gui)");
+    }
+    has_window
+}
+
+fn seconds(text: &str) -> Result<Duration> {
+    Ok(Duration::try_from_secs_f64(text.parse()?)?)
+}

@@ -1,0 +1,28 @@
+//! `cargo xtask runner`: what cargo runs a kernel with, as .cargo/config.toml tells it to.
+
+use crate::image;
+use crate::qemu::{self, MachineOptions};
+use anyhow::Result;
+use clap::Args;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use xshell::Shell;
+
+/// Boot a kernel that cargo has built (cargo's runner).
+///
+/// Lets `cargo run --package kernel --target targets/x86_64-kernel.json` boot where the active toolchain can build it.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The kernel
+    #[arg(value_name = "ELF")]
+    kernel: PathBuf,
+    #[command(flatten)]
+    machine: MachineOptions,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let shell = Shell::new()?;
+    let contents = image::Contents { kernel: Some(options.kernel.clone()), ..image::Contents::default() };
+    let path = image::build(&shell, &contents, None)?;
+    qemu::boot(&path, &options.machine)
+}

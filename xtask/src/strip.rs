@@ -1,0 +1,50 @@
+//! Takes the debug sections off a kernel, which the loader would never read but the disk would have to hold.
+
+use crate::{toolchain, tools};
+use anyhow::{Context, Result, ensure};
+use elf::ElfBytes;
+use elf::abi::PT_LOAD;
+use elf::endian::LittleEndian;
+use elf::segment::ProgramHeader;
+use llvm_tools::LlvmTools;
+use std::fs;
+use std::path::PathBuf;
+use xshell::{Shell, cmd};
+
+/// The kernel without any sections that are not loaded. What is loaded stays as it was.
+pub(crate) fn strip(shell: &Shell, kernel: &[u8]) -> Result<Vec<u8>> {
+    let objcopy = find_objcopy(shell)?;
+    let folder = tempfile::tempdir()?;
+    let [before, after] = ["kernel", "stripped"].map(|name| folder.path().join(name));
+    fs::write(&before, kernel)?;
+    cmd!(shell, "{objcopy} --strip-all {before} {after}").quiet().run()?;
+    let stripped = fs::read(&after)?;
+    ensure!(
+        loaded(kernel)? == loaded(&stripped)?,
+        "{} changed what the kernel's segments hold: strip it yourself and pass it with --kernel",
+        objcopy.display()
+    );
+    Ok(stripped)
+}
+
+/// What the loader sees of a kernel: entry point, program headers but for their place in the file, and their bytes.
+fn loaded(kernel: &[u8]) -> Result<(u64, Vec<(ProgramHeader, &[u8])>)> {
+    let elf = ElfBytes::<LittleEndian>::minimal_parse(kernel)?;
+    let segments = elf.segments().context("an ELF file without segments")?;
+    let segments = segments.iter().filter(|segment| segment.p_type == PT_LOAD).map(|segment| {
+        let bytes = elf.segment_data(&segment)?;
+        Ok((ProgramHeader { p_offset: 0, ..segment }, bytes))
+    });
+    Ok((elf.ehdr.e_entry, segments.collect::<Result<_>>()?))
+}
+
+/// The active toolchain's tool, by the `llvm-tools` component; else the one that every toolchain brings for
+/// itself; else one that is installed.
+fn find_objcopy(shell: &Shell) -> Result<PathBuf> {
+    LlvmTools::new()
+        .ok()
+        .and_then(|tools| tools.tool(&llvm_tools::exe("llvm-objcopy")))
+        .or_else(|| toolchain::program_of_any(shell, "rust-objcopy"))
+        .or_else(|| tools::find("llvm-objcopy"))
+        .ok_or_else(|| tools::missing("llvm-objcopy (the rustup component llvm-tools)"))
+}

@@ -1,0 +1,335 @@
+//! Which toolchain builds the bare-metal crates: they rebuild `core`, so it has to have `rust-src`.
+//!
+//! 1. The active toolchain, the one that runs xtask, when it has its sources.
+//! 2. Another rustup toolchain that has them, preferably a nightly one.
+//! 3. A system toolchain, such as Debian's `rustc-web` with `rust-web-src`.
+//!
+//! A stable compiler is asked to take the unstable flags of `-Zbuild-std` with `RUSTC_BOOTSTRAP=1`. Debian's brings no
+//! linker that the target files could name; any rustup toolchain's `rust-lld` does, or the distribution's `ld.lld`.
+
+use crate::{output, tools, workspace};
+use anyhow::{Result, bail};
+use std::env;
+use std::ffi::OsStr;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use xshell::{Cmd, Shell, cmd};
+
+/// A toolchain that can build `core`, and a linker for it.
+pub(crate) struct Toolchain {
+    candidate: Candidate,
+    linker: PathBuf,
+}
+
+impl Toolchain {
+    /// Looks around, chooses, and says in one line what was chosen.
+    pub(crate) fn find(shell: &Shell) -> Result<Self> {
+        let (toolchain, reason) = Self::find_quietly(shell)?;
+        output::note(&format!("toolchain: {}", toolchain.describe(&reason)));
+        Ok(toolchain)
+    }
+
+    /// The same without a word, and why a toolchain other than the active one was chosen.
+    pub(crate) fn find_quietly(shell: &Shell) -> Result<(Self, String)> {
+        let found = look_around(shell);
+        let Some(candidate) = choose(&found.candidates) else {
+            bail!(nothing_fits(&found.candidates, found.has_rustup));
+        };
+        let sysroots: Vec<&Path> = found.candidates.iter().map(|candidate| &*candidate.sysroot).collect();
+        let linker = find_linker(&candidate.sysroot, &sysroots)
+            .ok_or_else(|| tools::missing("the linker rust-lld (or ld.lld)"))?;
+        let reason = match found.candidates.first() {
+            Some(active) if active.origin == Origin::Active && candidate.origin != Origin::Active => {
+                let lack = if active.has_source { "is too old" } else { "has no rust-src" };
+                format!(" (the active one, {}, {lack})", active.version)
+            }
+            _ => String::new(),
+        };
+        Ok((Self { candidate: candidate.clone(), linker }, reason))
+    }
+
+    fn describe(&self, reason: &str) -> String {
+        let Candidate { rustc, version, .. } = &self.candidate;
+        format!("{} {version}{reason}, linker {}", rustc.display(), self.linker.display())
+    }
+
+    /// `cargo` of this toolchain, ready to build for the targets in `targets/`; see also [`BUILD_STD`].
+    pub(crate) fn cargo<'a>(&self, shell: &'a Shell) -> Cmd<'a> {
+        self.prepared(shell.cmd(&self.candidate.cargo))
+    }
+
+    /// `cargo clippy` of this toolchain. Cargo would look for `cargo-clippy` in its home first and find rustup's.
+    pub(crate) fn clippy<'a>(&self, shell: &'a Shell) -> Result<Cmd<'a>> {
+        let program = self.candidate.cargo.with_file_name("cargo-clippy");
+        if !tools::is_program(&program) {
+            return Err(tools::missing(&format!("clippy for {}", self.candidate.rustc.display())));
+        }
+        let command = shell.cmd(program).arg("clippy");
+        Ok(self.prepared(command).env("CARGO", &self.candidate.cargo))
+    }
+
+    /// The linker, for tests that link kernels by themselves.
+    pub(crate) fn linker(&self) -> &Path {
+        &self.linker
+    }
+
+    /// A program that this toolchain brings along, such as `rust-objcopy`.
+    pub(crate) fn program(&self, name: &str) -> Option<PathBuf> {
+        program_in(&self.candidate.sysroot, name)
+    }
+
+    fn prepared<'a>(&self, command: Cmd<'a>) -> Cmd<'a> {
+        let mut command =
+            workspace::without_cargo_environment(command).env("RUSTC", &self.candidate.rustc).quiet();
+        for target in ["I386_STAGE1", "I686_STAGE2", "X86_64_KERNEL"] {
+            command = command.env(format!("CARGO_TARGET_{target}_LINKER"), &self.linker);
+        }
+        if !self.candidate.is_nightly() {
+            command = command.env("RUSTC_BOOTSTRAP", "1");
+        }
+        command
+    }
+}
+
+/// What every build for the targets in `targets/` has to be told.
+pub(crate) const BUILD_STD: [&str; 3] = [
+    "-Zbuild-std=core,compiler_builtins",
+    "-Zbuild-std-features=compiler-builtins-mem",
+    "-Zjson-target-spec",
+];
+
+/// A toolchain that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Candidate {
+    origin: Origin,
+    cargo: PathBuf,
+    rustc: PathBuf,
+    sysroot: PathBuf,
+    /// As rustc says it: `1.97.0-nightly`.
+    version: String,
+    has_source: bool,
+}
+
+/// Where a toolchain comes from; the earlier, the better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Origin {
+    Active,
+    Rustup,
+    System,
+}
+
+impl Candidate {
+    fn is_nightly(&self) -> bool {
+        self.version.contains("-nightly") || self.version.contains("-dev")
+    }
+
+    /// Whether it can build `core`, and knows the target files' format.
+    fn fits(&self) -> bool {
+        self.has_source && minor_version(&self.version) >= minor_version(env!("CARGO_PKG_RUST_VERSION"))
+    }
+}
+
+/// The decision: the best of the candidates that fit.
+fn choose(candidates: &[Candidate]) -> Option<&Candidate> {
+    candidates.iter().filter(|candidate| candidate.fits()).min_by_key(|candidate| {
+        let version = minor_version(&candidate.version);
+        (candidate.origin, !candidate.is_nightly(), std::cmp::Reverse(version))
+    })
+}
+
+/// `1.97.0-nightly` as (1, 97).
+fn minor_version(version: &str) -> (u32, u32) {
+    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// The error when no toolchain fits: what was found, and which commands bring one.
+fn nothing_fits(candidates: &[Candidate], has_rustup: bool) -> String {
+    let wanted = env!("CARGO_PKG_RUST_VERSION");
+    let mut text =
+        format!("no Rust toolchain with rust-src (at least {wanted}), which building `core` needs");
+    for candidate in candidates {
+        let lack = if candidate.has_source { "too old" } else { "no rust-src" };
+        let _ = write!(text, "\n  found {} {}: {lack}", candidate.rustc.display(), candidate.version);
+    }
+    let _ = write!(text, "\nrun `cargo xtask setup`, or one of these:");
+    if has_rustup {
+        let _ = write!(text, "\n  rustup component add rust-src llvm-tools");
+    }
+    let _ = write!(
+        text,
+        "\n  apt-get install --no-install-recommends rustc-web cargo-web rust-web-src   (Debian)"
+    );
+    text
+}
+
+/// Everything there is on this machine.
+struct Found {
+    candidates: Vec<Candidate>,
+    has_rustup: bool,
+}
+
+fn look_around(shell: &Shell) -> Found {
+    let mut candidates = Vec::new();
+    let active_rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    candidates.extend(examine(shell, Origin::Active, &active_rustc, &workspace::active_cargo()));
+    let listing = cmd!(shell, "rustup toolchain list -v").quiet().ignore_stderr().read();
+    for sysroot in listing.iter().flat_map(|listing| rustup_sysroots(listing)) {
+        let program = |name| sysroot.join("bin").join(name).into_os_string();
+        candidates.extend(examine(shell, Origin::Rustup, &program("rustc"), &program("cargo")));
+    }
+    for folder in system_folders() {
+        let program = |name| folder.join(name).into_os_string();
+        candidates.extend(examine(shell, Origin::System, &program("rustc"), &program("cargo")));
+    }
+    Found { candidates, has_rustup: listing.is_ok() }
+}
+
+/// Asks a compiler who it is. `None` when there is none, or not a working one.
+fn examine(shell: &Shell, origin: Origin, rustc: &OsStr, cargo: &OsStr) -> Option<Candidate> {
+    let rustc = tools::find(rustc)?;
+    let cargo = tools::find(cargo)?;
+    let ask = |command: Cmd<'_>| {
+        // The active compiler is asked as cargo called us; the others are not to follow the same orders.
+        let command =
+            if origin == Origin::Active { command } else { workspace::without_cargo_environment(command) };
+        command.quiet().ignore_stderr().read().ok()
+    };
+    let version = ask(cmd!(shell, "{rustc} --version"))?;
+    let version = version.split_whitespace().nth(1)?.to_owned();
+    let sysroot = PathBuf::from(ask(cmd!(shell, "{rustc} --print sysroot"))?);
+    // Past rustup's proxy to the compiler itself.
+    let inside = |name: &str, otherwise| {
+        Some(sysroot.join("bin").join(name)).filter(|path| tools::is_program(path)).unwrap_or(otherwise)
+    };
+    let has_source = sysroot.join("lib/rustlib/src/rust/library/core/Cargo.toml").exists();
+    Some(Candidate {
+        origin,
+        cargo: inside("cargo", cargo),
+        rustc: inside("rustc", rustc),
+        version,
+        has_source,
+        sysroot,
+    })
+}
+
+/// The folders in `rustup toolchain list -v`: `NAME (active, default) FOLDER`.
+fn rustup_sysroots(listing: &str) -> Vec<PathBuf> {
+    let folder = |line: &str| {
+        let (_name, rest) = line.trim().split_once(char::is_whitespace)?;
+        let rest = rest.trim_start();
+        let rest = if rest.starts_with('(') { rest.split_once(')')?.1 } else { rest };
+        Some(PathBuf::from(rest.trim_start()))
+    };
+    listing.lines().filter_map(folder).collect()
+}
+
+/// Folders of `PATH` with a Rust that is not rustup's, and the usual ones.
+fn system_folders() -> Vec<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/local/bin", "/usr/bin"].map(PathBuf::from);
+    let mut folders: Vec<PathBuf> = Vec::new();
+    for folder in env::split_paths(&path).chain(usual) {
+        let has = |name: &str| tools::is_program(&folder.join(name));
+        if has("rustc") && has("cargo") && !has("rustup") && !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
+    folders
+}
+
+/// `rust-lld` of the chosen toolchain, else of any other, else a linker from the distribution.
+fn find_linker(chosen: &Path, others: &[&Path]) -> Option<PathBuf> {
+    std::iter::once(&chosen)
+        .chain(others)
+        .find_map(|sysroot| program_in(sysroot, "rust-lld"))
+        .or_else(|| tools::find("rust-lld"))
+        .or_else(|| tools::find("ld.lld"))
+}
+
+/// A program in `lib/rustlib/<host>/bin`.
+fn program_in(sysroot: &Path, name: &str) -> Option<PathBuf> {
+    let mut programs: Vec<PathBuf> = sysroot
+        .join("lib/rustlib")
+        .read_dir()
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin").join(name)))
+        .filter(|path| tools::is_program(path))
+        .collect();
+    programs.sort();
+    programs.into_iter().next()
+}
+
+/// `rust-objcopy` or the like of the active toolchain, or of any other.
+pub(crate) fn program_of_any(shell: &Shell, name: &str) -> Option<PathBuf> {
+    look_around(shell).candidates.iter().find_map(|candidate| program_in(&candidate.sysroot, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(origin: Origin, version: &str, has_source: bool) -> Candidate {
+        let sysroot = PathBuf::from(format!("/{origin:?}/{version}"));
+        let program = |name| sysroot.join("bin").join(name);
+        Candidate {
+            origin,
+            cargo: program("cargo"),
+            rustc: program("rustc"),
+            version: version.into(),
+            has_source,
+            sysroot: sysroot.clone(),
+        }
+    }
+
+    #[test]
+    fn the_active_toolchain_comes_first_when_it_has_its_sources() {
+        let found = [
+            candidate(Origin::Active, "1.96.0", true),
+            candidate(Origin::Rustup, "1.98.0-nightly", true),
+            candidate(Origin::System, "1.96.0", true),
+        ];
+        assert_eq!(choose(&found), Some(&found[0]));
+    }
+
+    #[test]
+    fn another_rustup_toolchain_comes_before_the_system_one() {
+        let found = [
+            candidate(Origin::Active, "1.97.0-nightly", false),
+            candidate(Origin::System, "1.97.0", true),
+            candidate(Origin::Rustup, "1.96.0", true),
+            candidate(Origin::Rustup, "1.95.0-nightly", true),
+        ];
+        assert_eq!(choose(&found), Some(&found[3]), "nightly needs no RUSTC_BOOTSTRAP");
+    }
+
+    #[test]
+    fn the_system_toolchain_is_taken_when_no_other_has_sources() {
+        let found =
+            [candidate(Origin::Active, "1.97.0-nightly", false), candidate(Origin::System, "1.96.0", true)];
+        assert_eq!(choose(&found), Some(&found[1]));
+    }
+
+    #[test]
+    fn a_compiler_too_old_for_the_target_files_is_not_taken() {
+        let found = [candidate(Origin::Active, "1.80.0", true)];
+        assert_eq!(choose(&found), None);
+        assert!(nothing_fits(&found, true).contains("1.80.0: too old"));
+    }
+
+    #[test]
+    fn without_a_toolchain_the_error_names_the_commands_that_bring_one() {
+        let text = nothing_fits(&[candidate(Origin::Active, "1.97.0-nightly", false)], true);
+        for part in ["cargo xtask setup", "rustup component add rust-src", "apt-get install", "no rust-src"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!nothing_fits(&[], false).contains("rustup"), "no rustup, no rustup command");
+    }
+
+    #[test]
+    fn folders_of_rustup_toolchains_may_hold_spaces() {
+        let listing =
+            "stable-x86_64 (default) /home/a b/stable\nnightly-x86_64 (active, override) /n\nmine /own dir\n";
+        assert_eq!(rustup_sysroots(listing), ["/home/a b/stable", "/n", "/own dir"].map(PathBuf::from));
+    }
+}
