@@ -39,6 +39,9 @@ extern "C" fn _start() -> ! {
         "pushfq",
         "pop [rip + {state} + {flags}]",
         "mov [rip + {state} + {boot_info_addr}], rdi",
+        // What compiled code needs to tell of a flag that is wrong.
+        "cli",
+        "cld",
         "jmp {run}",
         state = sym STATE,
         stack_pointer = const offset_of!(EntryState, stack_pointer),
