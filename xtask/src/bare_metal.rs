@@ -6,8 +6,8 @@ use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use std::fs;
-use std::path::PathBuf;
-use xshell::Shell;
+use std::path::{Path, PathBuf};
+use xshell::{Cmd, Shell};
 
 /// The profile that a kernel is built with. The boot stages always have the same one, `stage`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -61,6 +61,17 @@ pub(crate) const STAGE2: Package = Package {
 /// The kernel.
 pub(crate) const KERNEL: Package = Package { name: "kernel", target: "x86_64-kernel", options: &[] };
 
+/// Kernels that test one promise of the loader each.
+pub(crate) const TEST_KERNELS: Package =
+    Package { name: "test-kernels", target: "x86_64-kernel", options: &[] };
+
+/// Kernels that know nothing of the loader.
+pub(crate) const FOREIGN_KERNEL: Package =
+    Package { name: "foreign-kernel", target: "x86_64-kernel", options: &[] };
+
+/// Every package for the bare machine.
+pub(crate) const ALL: [&Package; 5] = [&STAGE1, &STAGE2, &KERNEL, &TEST_KERNELS, &FOREIGN_KERNEL];
+
 /// Builds packages with one toolchain into one folder.
 pub(crate) struct Builder<'a> {
     pub(crate) shell: &'a Shell,
@@ -76,7 +87,7 @@ impl Builder<'_> {
 
     fn stage(&self, package: &Package) -> Result<Vec<u8>> {
         self.build(package, &[])?;
-        read(self.target_folder(package).join("stage").join(package.name))
+        read(&self.target_folder(package).join("stage").join(package.name))
     }
 
     /// Builds a package with kernels and gives the folder with their ELF files.
@@ -86,32 +97,50 @@ impl Builder<'_> {
     }
 
     fn build(&self, package: &Package, more: &[&str]) -> Result<()> {
-        let target = format!("targets/{}.json", package.target);
-        let _folder = self.shell.push_dir(&self.workspace.root);
-        self.toolchain
-            .cargo(self.shell)
-            .args(["build", "--package", package.name, "--target", &target])
-            .args(package.options)
-            .args(more)
-            .args(BUILD_STD)
-            .arg("--target-dir")
-            .arg(self.folder())
-            .run()
-            .with_context(|| format!("{} does not build", package.name))?;
-        interrupt::check()
+        let command = self.toolchain.cargo(self.shell).arg("build");
+        self.finish(command, package, more).with_context(|| format!("{} does not build", package.name))
     }
 
-    /// A target folder of its own: another compiler than the host's works here, and neither waits for the other.
-    pub(crate) fn folder(&self) -> PathBuf {
-        self.workspace.target.join("bare-metal")
+    /// Runs clippy over a package; a warning is an error.
+    pub(crate) fn lint(&self, package: &Package) -> Result<()> {
+        let command = self.toolchain.clippy(self.shell)?;
+        self.finish(command, package, &["--", "-D", "warnings"])
+            .with_context(|| format!("clippy is not content with {}", package.name))
+    }
+
+    /// Makes a package's documentation; a warning is an error.
+    pub(crate) fn document(&self, package: &Package) -> Result<()> {
+        let command = self.toolchain.cargo(self.shell).arg("doc").arg("--no-deps");
+        self.finish(command.env("RUSTDOCFLAGS", "-D warnings"), package, &[])
+            .with_context(|| format!("rustdoc is not content with {}", package.name))
+    }
+
+    fn finish(&self, command: Cmd<'_>, package: &Package, more: &[&str]) -> Result<()> {
+        let target = format!("targets/{}.json", package.target);
+        // Cargo looks for its configuration, and for the target's file, from here.
+        let _root = self.shell.push_dir(&self.workspace.root);
+        command
+            .args(["--package", package.name, "--target", &target])
+            .arg("--target-dir")
+            .arg(self.folder())
+            .args(package.options)
+            .args(BUILD_STD)
+            .args(more)
+            .run()?;
+        interrupt::check()
     }
 
     fn target_folder(&self, package: &Package) -> PathBuf {
         self.folder().join(package.target)
     }
+
+    /// A target folder of its own: another compiler than the host's works here, and neither waits for the other.
+    fn folder(&self) -> PathBuf {
+        self.workspace.target.join("bare-metal")
+    }
 }
 
 /// Reads a file; the error names it.
-pub(crate) fn read(path: PathBuf) -> Result<Vec<u8>> {
-    fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }

@@ -4,6 +4,7 @@ use crate::interrupt;
 use crate::qmp::{Qmp, escape_commas};
 use crate::{output, tools};
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -50,6 +51,8 @@ pub(crate) struct Machine {
     pub(crate) accel: Option<String>,
     /// `-display`; QEMU's default opens a window.
     pub(crate) display: Option<String>,
+    /// Whether to leave out the device by which a guest ends QEMU: its screen is gone with it.
+    pub(crate) stays: bool,
     /// More for QEMU's command line.
     pub(crate) arguments: Vec<String>,
 }
@@ -83,7 +86,10 @@ impl Machine {
                 add(&["-device", "qemu-xhci", "-device", "usb-storage,drive=stick"]);
             }
         }
-        add(&["-serial", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
+        add(&["-serial", "stdio"]);
+        if !self.stays {
+            add(&["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
+        }
         arguments.extend(self.arguments.iter().cloned());
         Ok(arguments)
     }
@@ -224,7 +230,9 @@ impl Guest {
         if self.status.is_some() {
             return Ok(());
         }
-        self.guard.terminate_child();
+        if self.qmp.execute("quit", json!({})).is_err() {
+            self.guard.terminate_child();
+        }
         let deadline = Instant::now() + Duration::from_secs(3);
         loop {
             match self.next(Some(deadline))? {

@@ -64,45 +64,50 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 /// Builds an image, prints what is in it, and returns its path.
 pub(crate) fn build(shell: &Shell, contents: &Contents, path: Option<&Path>) -> Result<PathBuf> {
     let workspace = Workspace::find(shell)?;
-    let folder = workspace.output().join(contents.profile.name());
-    let path = path::absolute(path.unwrap_or(&folder.join("doorstep.img")))?;
-
+    // A kernel that would be refused is refused before anything is built.
+    let given = contents.kernel.as_deref().map(read_kernel).transpose()?;
     let toolchain = Toolchain::find(shell)?;
     let builder = Builder { shell, workspace: &workspace, toolchain: &toolchain };
     let [stage1, stage2] = builder.stages()?;
-    let kernel_path = match &contents.kernel {
-        Some(path) => path.clone(),
-        None => builder.kernels(&KERNEL, contents.profile)?.join(KERNEL.name),
+    let kernel = match given {
+        Some(kernel) => kernel,
+        None => read_kernel(&builder.kernels(&KERNEL, contents.profile)?.join(KERNEL.name))?,
     };
-    let kernel = read(kernel_path.clone())?;
-    let image = checked_image(shell, &Stages::flatten(&stage1, &stage2)?, &kernel, &contents.cmdline)
-        .with_context(|| Workspace::display(&kernel_path))?;
+    let image = image(shell, &Stages::flatten(&stage1, &stage2)?, &kernel, &contents.cmdline)?;
 
-    for (name, bytes) in [("stage1.elf", &stage1), ("stage2.elf", &stage2), ("kernel.elf", &kernel)] {
-        write_atomically(&folder.join(name), bytes)?;
-    }
+    let path = match path {
+        Some(path) => path::absolute(path)?,
+        None => {
+            let folder = workspace.output().join(contents.profile.name());
+            for (name, bytes) in [("stage1.elf", &stage1), ("stage2.elf", &stage2), ("kernel.elf", &kernel)] {
+                write_atomically(&folder.join(name), bytes)?;
+            }
+            folder.join("doorstep.img")
+        }
+    };
     write_atomically(&path, image.bytes())?;
     output::line(&image.table());
     output::line(&Workspace::display(&path));
     Ok(path)
 }
 
-/// The image of a kernel that the loader will take. The context of an error is the kernel's file.
-pub(crate) fn checked_image(
-    shell: &Shell,
-    stages: &Stages,
-    kernel: &[u8],
-    command_line: &str,
-) -> Result<DiskImage> {
+/// Reads a kernel that the loader will take.
+fn read_kernel(path: &Path) -> Result<Vec<u8>> {
+    let kernel = read(path)?;
+    check_kernel(&kernel, &KernelConfig::DEFAULT).with_context(|| Workspace::display(path))?;
+    Ok(kernel)
+}
+
+/// The image of a kernel, which has passed the desk check, without what the loader would not load.
+pub(crate) fn image(shell: &Shell, stages: &Stages, kernel: &[u8], command_line: &str) -> Result<DiskImage> {
     let config = KernelConfig::DEFAULT;
-    check_kernel(kernel, &config)?;
     let stripped = strip(shell, kernel).context("cannot strip the kernel")?;
-    check_kernel(&stripped, &config).context("after its debug sections were taken off")?;
+    check_kernel(&stripped, &config).context("the kernel, stripped of its debug sections")?;
     Image { stages, kernel: &stripped, config, command_line }.build()
 }
 
 /// The desk check: what stage2 would say of this kernel.
-fn check_kernel(kernel: &[u8], config: &KernelConfig) -> Result<()> {
+pub(crate) fn check_kernel(kernel: &[u8], config: &KernelConfig) -> Result<()> {
     let len = kernel.len() as u64;
     let head = &kernel[..usize::try_from(stage2::manifest::head_len(len))?];
     stage2::elf::Kernel::parse(head, len, config)?;

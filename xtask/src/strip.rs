@@ -27,20 +27,25 @@ pub(crate) fn strip(shell: &Shell, kernel: &[u8]) -> Result<Vec<u8>> {
     Ok(stripped)
 }
 
-/// What the loader sees of a kernel: entry point, program headers but for their place in the file, and their bytes.
-fn loaded(kernel: &[u8]) -> Result<(u64, Vec<(ProgramHeader, &[u8])>)> {
+/// What the loader sees of a kernel: program headers but for their place in the file, and their bytes.
+///
+/// Many linkers put the file's own headers into the first segment, and there the place of the section table changes.
+fn loaded(kernel: &[u8]) -> Result<Vec<(ProgramHeader, Vec<u8>)>> {
     let elf = ElfBytes::<LittleEndian>::minimal_parse(kernel)?;
     let segments = elf.segments().context("an ELF file without segments")?;
+    let headers_end = elf.ehdr.e_phoff + u64::from(elf.ehdr.e_phnum) * u64::from(elf.ehdr.e_phentsize);
     let segments = segments.iter().filter(|segment| segment.p_type == PT_LOAD).map(|segment| {
-        let bytes = elf.segment_data(&segment)?;
+        let mut bytes = elf.segment_data(&segment)?.to_vec();
+        let headers_len = headers_end.saturating_sub(segment.p_offset).min(segment.p_filesz);
+        bytes[..usize::try_from(headers_len)?].fill(0);
         Ok((ProgramHeader { p_offset: 0, ..segment }, bytes))
     });
-    Ok((elf.ehdr.e_entry, segments.collect::<Result<_>>()?))
+    segments.collect()
 }
 
 /// The active toolchain's tool, by the `llvm-tools` component; else the one that every toolchain brings for
 /// itself; else one that is installed.
-fn find_objcopy(shell: &Shell) -> Result<PathBuf> {
+pub(crate) fn find_objcopy(shell: &Shell) -> Result<PathBuf> {
     LlvmTools::new()
         .ok()
         .and_then(|tools| tools.tool(&llvm_tools::exe("llvm-objcopy")))

@@ -73,14 +73,13 @@ impl Toolchain {
         &self.linker
     }
 
-    /// A program that this toolchain brings along, such as `rust-objcopy`.
-    pub(crate) fn program(&self, name: &str) -> Option<PathBuf> {
-        program_in(&self.candidate.sysroot, name)
-    }
-
     fn prepared<'a>(&self, command: Cmd<'a>) -> Cmd<'a> {
         let mut command =
             workspace::without_cargo_environment(command).env("RUSTC", &self.candidate.rustc).quiet();
+        let rustdoc = self.candidate.rustc.with_file_name("rustdoc");
+        if tools::is_program(&rustdoc) {
+            command = command.env("RUSTDOC", rustdoc);
+        }
         for target in ["I386_STAGE1", "I686_STAGE2", "X86_64_KERNEL"] {
             command = command.env(format!("CARGO_TARGET_{target}_LINKER"), &self.linker);
         }
