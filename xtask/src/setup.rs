@@ -1,0 +1,290 @@
+//! `cargo xtask setup`: makes a fresh machine ready, and does nothing on one that is.
+//!
+//! 1. What is missing is found by looking for it the way the other subcommands do.
+//! 2. rustup brings what is a part of Rust, where there is a rustup and it can download.
+//! 3. The distribution's packages bring the rest.
+//!
+//! Each command is printed before it runs; with `--dry-run` it is only printed.
+
+use crate::strip::find_objcopy;
+use crate::toolchain::Toolchain;
+use crate::{guest, interrupt, output, tools, workspace};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use std::env;
+use std::process::ExitCode;
+use xshell::{Shell, cmd};
+
+/// Install what the other commands need.
+///
+/// Rust's parts come from rustup where it can download, everything else (and Rust's parts where it cannot) from the
+/// distribution's packages, with sudo for those who are not root. Each command is printed before it runs. Does nothing
+/// when everything is there.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask setup --dry-run   show what is missing, and the commands that would bring it
+  cargo xtask setup")]
+pub(crate) struct Options {
+    /// Print the commands, run none
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let shell = Shell::new()?;
+    let mut lacks = look(&shell);
+    if lacks.is_empty() {
+        output::line("ready");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let manager = Manager::find();
+    for lack in &lacks {
+        output::note(&format!("missing: {}", lack.what()));
+    }
+
+    let rustup = lacks.iter().any(|lack| lack.comes_with_rustup()) && tools::find("rustup").is_some();
+    if rustup {
+        let brought =
+            perform(&shell, options, &words("rustup component add rust-src llvm-tools rustfmt clippy"));
+        if options.dry_run {
+            output::note("and if rustup cannot bring them:");
+        } else {
+            if brought.is_err() {
+                output::note("rustup cannot bring them; going on with the distribution's packages");
+            }
+            lacks = look(&shell);
+        }
+    }
+    if let Some(manager) = manager {
+        for command in manager.commands(&lacks, &machine()) {
+            perform(&shell, options, &command)?;
+        }
+    }
+    if options.dry_run {
+        return Ok(ExitCode::SUCCESS);
+    }
+
+    let lacks = look(&shell);
+    if !lacks.is_empty() {
+        let missing: Vec<_> = lacks.iter().map(|lack| lack.what()).collect();
+        bail!("still missing, please install: {}", missing.join("; "));
+    }
+    output::line("ready");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Something that the other subcommands need and that is not here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lack {
+    RustSource,
+    Linker,
+    Clippy,
+    Formatter,
+    Objcopy,
+    Qemu,
+    Gdb,
+    Bochs,
+}
+
+impl Lack {
+    fn what(self) -> &'static str {
+        match self {
+            Self::RustSource => "a Rust toolchain with rust-src, to build `core` with",
+            Self::Linker => "a linker: rust-lld or ld.lld",
+            Self::Clippy => "clippy",
+            Self::Formatter => "rustfmt",
+            Self::Objcopy => "llvm-objcopy (rustup's component llvm-tools)",
+            Self::Qemu => "qemu-system-x86_64",
+            Self::Gdb => "gdb",
+            Self::Bochs => "bochs, with its BIOS and its SDL display",
+        }
+    }
+
+    fn comes_with_rustup(self) -> bool {
+        matches!(self, Self::RustSource | Self::Linker | Self::Clippy | Self::Formatter | Self::Objcopy)
+    }
+}
+
+/// Everything that is missing.
+fn look(shell: &Shell) -> Vec<Lack> {
+    let mut lacks = Vec::new();
+    let mut need = |is_there: bool, lack: Lack| {
+        if !is_there {
+            lacks.push(lack);
+        }
+    };
+    match Toolchain::find_quietly(shell) {
+        Ok((toolchain, _)) => need(toolchain.clippy(shell).is_ok(), Lack::Clippy),
+        Err(_) => {
+            // One of the two; the packages of both do no harm.
+            need(false, Lack::RustSource);
+            need(tools::find("ld.lld").is_some() || tools::find("rustup").is_some(), Lack::Linker);
+            need(false, Lack::Clippy);
+        }
+    }
+    let cargo = workspace::active_cargo();
+    let formats = cmd!(shell, "{cargo} fmt --version").quiet().ignore_stdout().ignore_stderr().run();
+    need(formats.is_ok(), Lack::Formatter);
+    need(find_objcopy(shell).is_ok(), Lack::Objcopy);
+    need(tools::find(guest::program()).is_some(), Lack::Qemu);
+    need(tools::find("gdb").is_some(), Lack::Gdb);
+    need(has_bochs(shell), Lack::Bochs);
+    lacks
+}
+
+/// Where Bochs comes in several packages, it needs all of them.
+fn has_bochs(shell: &Shell) -> bool {
+    if tools::find("bochs").is_none() {
+        return false;
+    }
+    if tools::find("dpkg-query").is_none() {
+        return true;
+    }
+    let packages = &Manager::Apt.packages(Lack::Bochs, &Machine::default());
+    let format = r"--showformat=${db:Status-Status}\n";
+    let query = cmd!(shell, "dpkg-query --show {format} {packages...}");
+    let states = query.quiet().ignore_stderr().read().unwrap_or_default();
+    states.lines().filter(|state| *state == "installed").count() == packages.len()
+}
+
+/// What the commands depend on beside what is missing.
+#[derive(Default)]
+struct Machine {
+    is_root: bool,
+    has_display: bool,
+}
+
+fn machine() -> Machine {
+    let set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
+    Machine {
+        is_root: rustix::process::geteuid().is_root(),
+        has_display: set("DISPLAY") || set("WAYLAND_DISPLAY"),
+    }
+}
+
+/// A distribution's package manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manager {
+    Apt,
+    Dnf,
+    Pacman,
+    Brew,
+}
+
+impl Manager {
+    fn find() -> Option<Self> {
+        [("apt-get", Self::Apt), ("dnf", Self::Dnf), ("pacman", Self::Pacman), ("brew", Self::Brew)]
+            .into_iter()
+            .find_map(|(program, manager)| tools::find(program).map(|_| manager))
+    }
+
+    /// The commands that bring what is missing; none when this manager has no package for any of it.
+    fn commands(self, lacks: &[Lack], machine: &Machine) -> Vec<Vec<String>> {
+        let mut packages: Vec<&str> = lacks.iter().flat_map(|&lack| self.packages(lack, machine)).collect();
+        packages.dedup();
+        if packages.is_empty() {
+            return Vec::new();
+        }
+        let sudo = if machine.is_root || self == Self::Brew { "" } else { "sudo " };
+        let commands: &[&str] = match self {
+            Self::Apt => &[
+                "apt-get update",
+                "env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends",
+            ],
+            Self::Dnf => &["dnf install --assumeyes"],
+            Self::Pacman => &["pacman --sync --needed --noconfirm"],
+            Self::Brew => &["brew install"],
+        };
+        let mut commands: Vec<Vec<String>> =
+            commands.iter().map(|command| words(&format!("{sudo}{command}"))).collect();
+        if let Some(install) = commands.last_mut() {
+            install.extend(packages.iter().map(|&package| package.to_owned()));
+        }
+        commands
+    }
+
+    /// The packages that bring a thing.
+    fn packages(self, lack: Lack, machine: &Machine) -> Vec<&'static str> {
+        match (self, lack) {
+            (Self::Apt, Lack::RustSource) => vec!["rustc-web", "cargo-web", "rust-web-src"],
+            (Self::Apt, Lack::Clippy) => vec!["rust-web-clippy"],
+            (Self::Apt, Lack::Formatter) => vec!["rustfmt-web"],
+            (Self::Apt, Lack::Qemu) if machine.has_display => vec!["qemu-system-x86", "qemu-system-gui"],
+            (Self::Apt, Lack::Bochs) => vec!["bochs", "bochsbios", "vgabios", "bochs-sdl"],
+            (Self::Dnf, Lack::RustSource) => vec!["rust", "cargo", "rust-src"],
+            (Self::Dnf, Lack::Clippy) => vec!["clippy"],
+            (Self::Dnf, Lack::Formatter) => vec!["rustfmt"],
+            (Self::Dnf, Lack::Bochs) => vec!["bochs"],
+            (Self::Pacman, Lack::RustSource) => vec!["rust", "rust-src"],
+            (Self::Pacman, Lack::Clippy | Lack::Formatter) => vec!["rust"],
+            (Self::Brew, Lack::Bochs) => vec!["bochs"],
+            (Self::Brew, Lack::Qemu) => vec!["qemu"],
+            // Homebrew's Rust comes without sources; rustup is the way there.
+            (Self::Brew, Lack::RustSource | Lack::Clippy | Lack::Formatter) => vec![],
+            // Not in Arch's own repositories.
+            (Self::Pacman, Lack::Bochs) => vec![],
+            (_, Lack::Qemu) => vec!["qemu-system-x86"],
+            (_, Lack::Gdb) => vec!["gdb"],
+            (_, Lack::Linker) => vec!["lld"],
+            (_, Lack::Objcopy) => vec!["llvm"],
+        }
+    }
+}
+
+/// Prints a command, and runs it unless this is a dry run.
+fn perform(shell: &Shell, options: &Options, command: &[String]) -> Result<()> {
+    output::command(&output::shell_line(command.iter().map(String::as_str)));
+    if options.dry_run {
+        return Ok(());
+    }
+    interrupt::check()?;
+    let (program, arguments) = command.split_first().context("an empty command")?;
+    if tools::find(program).is_none() {
+        bail!("{program} not found: run the command above as root");
+    }
+    Ok(cmd!(shell, "{program} {arguments...}").quiet().run()?)
+}
+
+fn words(command: &str) -> Vec<String> {
+    command.split_whitespace().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(manager: Manager, lacks: &[Lack], machine: &Machine) -> Vec<String> {
+        manager.commands(lacks, machine).iter().map(|command| command.join(" ")).collect()
+    }
+
+    #[test]
+    fn debian_gets_its_lists_updated_and_no_more_than_needed() {
+        let root = Machine { is_root: true, has_display: false };
+        let expected = [
+            "apt-get update",
+            "env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
+             rustc-web cargo-web rust-web-src qemu-system-x86",
+        ];
+        assert_eq!(lines(Manager::Apt, &[Lack::RustSource, Lack::Qemu], &root), expected);
+    }
+
+    #[test]
+    fn whoever_is_not_root_uses_sudo_but_not_for_homebrew() {
+        let user = Machine { is_root: false, has_display: true };
+        assert!(lines(Manager::Apt, &[Lack::Gdb], &user).iter().all(|line| line.starts_with("sudo ")));
+        assert_eq!(lines(Manager::Brew, &[Lack::Qemu], &user), ["brew install qemu"]);
+    }
+
+    #[test]
+    fn a_display_brings_a_qemu_with_windows() {
+        let desktop = Machine { is_root: true, has_display: true };
+        assert!(lines(Manager::Apt, &[Lack::Qemu], &desktop)[1].ends_with("qemu-system-x86 qemu-system-gui"));
+    }
+
+    #[test]
+    fn a_manager_without_a_package_is_not_called() {
+        let root = Machine { is_root: true, has_display: false };
+        assert!(lines(Manager::Pacman, &[Lack::Bochs], &root).is_empty());
+    }
+}
