@@ -1,0 +1,130 @@
+//! `cargo xtask test`: the host's tests, then the boot tests in QEMU.
+//!
+//! Each file in `test/` is a group of boot tests. They use the real thing: real QEMU, real kernels, real linkers.
+
+mod boot;
+mod booted;
+mod commands;
+mod damaged;
+mod desk;
+mod elf;
+mod foreign;
+mod kernel;
+mod parts;
+
+use crate::workspace::{self, Workspace};
+use crate::{interrupt, output};
+use anyhow::{Context, Result};
+use clap::Args;
+use libtest_mimic::{Arguments, Trial};
+use parts::{Parts, Scene};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use xshell::{Shell, cmd};
+
+/// Run every test: the host's, then the boot tests in QEMU.
+///
+/// A boot test that fails tells what was on the serial line and on the screen, how QEMU was called, and leaves its
+/// image in target/doorstep/test.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask test                            everything
+  cargo xtask test boot::                     the tests with this in their names
+  cargo xtask test -- --list                  what there is
+  cargo xtask test -- --include-ignored       the slow ones, too
+  cargo xtask test -- --test-threads 1        one at a time; two is the default of the boot tests")]
+pub(crate) struct Options {
+    /// Only tests whose names contain this
+    filter: Option<String>,
+    /// Options of Rust's test runner
+    #[arg(last = true, value_name = "OPTIONS")]
+    arguments: Vec<String>,
+}
+
+/// A boot test.
+struct Test {
+    name: String,
+    /// Whether it runs only when it is asked for (`--include-ignored`), because it takes minutes.
+    is_slow: bool,
+    /// `Err` says why it failed.
+    run: Run,
+}
+
+type Run = Box<dyn Fn(&Scene) -> Result<()> + Send>;
+
+impl Test {
+    fn new(name: impl Into<String>, run: impl Fn(&Scene) -> Result<()> + Send + 'static) -> Self {
+        Self { name: name.into(), is_slow: false, run: Box::new(run) }
+    }
+
+    fn slow(self) -> Self {
+        Self { is_slow: true, ..self }
+    }
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let shell = Shell::new()?;
+    let workspace = Workspace::find(&shell)?;
+    let host_is_fine = run_host_tests(&shell, &workspace, options)?;
+
+    let mut arguments = Arguments::from_iter(
+        ["cargo xtask test"]
+            .into_iter()
+            .chain(options.filter.as_deref())
+            .chain(options.arguments.iter().map(String::as_str)),
+    );
+    arguments.test_threads.get_or_insert(2);
+    // Interruptions end the guests, whose tests fail; what they leave is cleaned up.
+    let _guard = interrupt::Guard::new();
+    let boot_is_fine = if arguments.list {
+        !libtest_mimic::run(&arguments, trials(None)).has_failed()
+    } else {
+        let parts = Arc::new(Parts::build(&shell, workspace)?);
+        !libtest_mimic::run(&arguments, trials(Some(&parts))).has_failed()
+    };
+    interrupt::check()?;
+    if !host_is_fine {
+        output::note("error: host tests failed, see above");
+    }
+    Ok(if host_is_fine && boot_is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `cargo test` with the active toolchain, on all default members. Whether they passed.
+fn run_host_tests(shell: &Shell, workspace: &Workspace, options: &Options) -> Result<bool> {
+    let _folder = shell.push_dir(&workspace.root);
+    let cargo = workspace::active_cargo();
+    let (filter, arguments) = (options.filter.as_deref(), &options.arguments);
+    let target = &workspace.target;
+    let command =
+        cmd!(shell, "{cargo} test --no-fail-fast --target-dir {target} {filter...} -- {arguments...}");
+    output::command(&command);
+    let status = Command::from(command).status().context("cannot run cargo")?;
+    interrupt::check()?;
+    Ok(status.success())
+}
+
+/// All boot tests. Without parts they can be listed, but not run.
+fn trials(parts: Option<&Arc<Parts>>) -> Vec<Trial> {
+    let groups = [
+        boot::tests(),
+        kernel::tests(),
+        foreign::tests(),
+        desk::tests(),
+        damaged::tests(),
+        commands::tests(),
+    ];
+    let trial = |Test { name, is_slow, run }: Test| {
+        let parts = parts.cloned();
+        Trial::test(name.clone(), move || {
+            let perform = || {
+                let scene = Scene::new(parts.context("nothing to test was built")?, &name)?;
+                run(&scene)?;
+                scene.tidy()
+            };
+            perform().map_err(|error: anyhow::Error| format!("{error:#}").into())
+        })
+        .with_ignored_flag(is_slow)
+    };
+    groups.into_iter().flatten().map(trial).collect()
+}

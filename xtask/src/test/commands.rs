@@ -1,0 +1,189 @@
+//! xtask's own promises: reproducible images, nothing left running or lying about, the exit codes.
+
+use super::Test;
+use super::parts::Scene;
+use crate::guest;
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use std::fs::{self, File, Permissions};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        Test::new("commands::same_input_gives_same_image", same_input_gives_same_image),
+        Test::new("commands::clean_build_gives_same_image", clean_build_gives_same_image).slow(),
+        Test::new("commands::image_beside_a_kernel_with_spaces", image_beside_a_kernel_with_spaces),
+        Test::new("commands::command_line_too_long", command_line_too_long),
+        Test::new("commands::picture_at_the_time_out", picture_at_the_time_out),
+        Test::new("commands::picture_when_quiet", picture_when_quiet),
+        Test::new("commands::exit_code_of_the_guest", exit_code_of_the_guest),
+        Test::new("commands::interruption_ends_qemu", interruption_ends_qemu),
+        Test::new("commands::closed_pipe_ends_qemu", closed_pipe_ends_qemu),
+        Test::new("commands::missing_qemu_names_setup", missing_qemu_names_setup),
+    ]
+}
+
+fn same_input_gives_same_image(scene: &Scene) -> Result<()> {
+    succeed(scene.xtask().args(["image", "-o", "first.img"]))?;
+    succeed(scene.xtask().args(["image", "-o", "second.img"]))?;
+    same_bytes(scene)
+}
+
+/// All of it compiled anew, into another folder.
+fn clean_build_gives_same_image(scene: &Scene) -> Result<()> {
+    succeed(scene.xtask().args(["image", "-o", "first.img"]))?;
+    let elsewhere = scene.folder().join("another target");
+    succeed(scene.xtask().args(["image", "-o", "second.img"]).env("CARGO_TARGET_DIR", elsewhere))?;
+    same_bytes(scene)
+}
+
+fn same_bytes(scene: &Scene) -> Result<()> {
+    let [first, second] = ["first.img", "second.img"].map(|name| fs::read(scene.folder().join(name)));
+    let (first, second) = (first?, second?);
+    let difference = first.iter().zip(&second).position(|(a, b)| a != b);
+    ensure!(
+        first == second,
+        "{} and {} bytes, first difference at {difference:?}",
+        first.len(),
+        second.len()
+    );
+    Ok(())
+}
+
+/// Paths are the user's: relative to the working directory, spaces and commas included.
+fn image_beside_a_kernel_with_spaces(scene: &Scene) -> Result<()> {
+    fs::create_dir(scene.folder().join("my, kernel"))?;
+    fs::copy(tutorial(scene), scene.folder().join("my, kernel/a kernel"))?;
+    let told = succeed(scene.xtask().args([
+        "image",
+        "--kernel",
+        "my, kernel/a kernel",
+        "-o",
+        "my, kernel/an image",
+    ]))?;
+    ensure!(told.ends_with("\nmy, kernel/an image\n"), "no path at the end of: {told}");
+    succeed(scene.xtask().args(["qemu", "--kernel", "my, kernel/a kernel", "-o", "my, kernel/an image"]))?;
+    Ok(())
+}
+
+fn command_line_too_long(scene: &Scene) -> Result<()> {
+    let long = "x".repeat(stage2::manifest::COMMAND_LINE_MAX + 1);
+    let output = scene.xtask().args(["image", "-o", "long.img", "--cmdline", &long]).output()?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(1), "{}", output.status);
+    ensure!(told.contains("error: E24: "), "{told}");
+    ensure!(!scene.folder().join("long.img").exists(), "an image was left behind");
+    Ok(())
+}
+
+fn picture_at_the_time_out(scene: &Scene) -> Result<()> {
+    let started = Instant::now();
+    succeed(qemu(scene).args(["--timeout", "2.5", "--screenshot", "screen.png"]))?;
+    ensure!(started.elapsed() >= Duration::from_millis(2500), "too early");
+    is_picture(scene)
+}
+
+fn picture_when_quiet(scene: &Scene) -> Result<()> {
+    let told = succeed(qemu(scene).args(["--screenshot", "screen.png"]))?;
+    ensure!(told.contains("Hello World!"), "no serial line in: {told}");
+    is_picture(scene)
+}
+
+fn is_picture(scene: &Scene) -> Result<()> {
+    let picture = fs::read(scene.folder().join("screen.png"))?;
+    ensure!(picture.starts_with(b"\x89PNG\r\n"), "no picture");
+    Ok(())
+}
+
+/// 0 for success, QEMU's code for anything else.
+fn exit_code_of_the_guest(scene: &Scene) -> Result<()> {
+    for (kernel, expected) in [("bss_zeroed", 0), ("panic", 35)] {
+        let kernel = scene.parts.test_kernels.join(kernel);
+        let output = scene.xtask().args(["qemu", "-o", "disk.img", "--kernel"]).arg(kernel).output()?;
+        ensure!(output.status.code() == Some(expected), "{}, expected {expected}", output.status);
+    }
+    Ok(())
+}
+
+/// Ctrl-C, a closed terminal and a plain `kill` all end QEMU, too.
+fn interruption_ends_qemu(scene: &Scene) -> Result<()> {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let (wrapper, pid_file) = qemu_that_tells_its_number(scene)?;
+        let mut xtask =
+            qemu(scene).env("QEMU", wrapper).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let serial = BufReader::new(xtask.stdout.take().context("no output")?);
+        let mut lines = serial.lines();
+        while !lines.next().context("the guest says nothing")??.contains("Hello World!") {}
+        kill_process(Pid::from_child(&xtask), signal)?;
+        let status = xtask.wait()?;
+        ensure!(status.code() == Some(130), "{status}, expected 130");
+        has_ended(&pid_file)?;
+    }
+    Ok(())
+}
+
+/// `cargo xtask qemu | head -1`
+fn closed_pipe_ends_qemu(scene: &Scene) -> Result<()> {
+    let (wrapper, pid_file) = qemu_that_tells_its_number(scene)?;
+    let mut xtask = qemu(scene)
+        .args(["--profile", "dev"])
+        .env("QEMU", wrapper)
+        .stdout(Stdio::piped())
+        .stderr(File::create(scene.folder().join("messages"))?)
+        .spawn()?;
+    drop(xtask.stdout.take());
+    let status = xtask.wait()?;
+    let told = fs::read_to_string(scene.folder().join("messages"))?;
+    ensure!(status.success() && !told.contains("panicked"), "{status}\n{told}");
+    has_ended(&pid_file)
+}
+
+fn missing_qemu_names_setup(scene: &Scene) -> Result<()> {
+    let output = qemu(scene).env("QEMU", "no-such-qemu").output()?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(1), "{}", output.status);
+    ensure!(told.contains("error: no-such-qemu not found: run `cargo xtask setup`"), "{told}");
+    Ok(())
+}
+
+/// `cargo xtask qemu` with our kernel.
+fn qemu(scene: &Scene) -> Command {
+    let mut command = scene.xtask();
+    command
+        .args(["qemu", "--display", "none", "-o", "disk.img", "--kernel"])
+        .arg(&scene.parts.kernel_release);
+    command
+}
+
+fn tutorial(scene: &Scene) -> PathBuf {
+    scene.parts.foreign_kernels.join("foreign-kernel")
+}
+
+/// A program for `$QEMU` that writes its process number into a file.
+fn qemu_that_tells_its_number(scene: &Scene) -> Result<(PathBuf, PathBuf)> {
+    let [wrapper, pid_file] = ["qemu wrapper", "qemu number"].map(|name| scene.folder().join(name));
+    let program = guest::program();
+    let program = program.to_str().context("$QEMU is not UTF-8")?;
+    fs::write(&wrapper, format!("#!/bin/sh\necho $$ >'{}'\nexec '{program}' \"$@\"\n", pid_file.display()))?;
+    fs::set_permissions(&wrapper, Permissions::from_mode(0o755))?;
+    Ok((wrapper, pid_file))
+}
+
+fn has_ended(pid_file: &PathBuf) -> Result<()> {
+    let pid = fs::read_to_string(pid_file)?.trim().parse()?;
+    let pid = Pid::from_raw(pid).context("no process number")?;
+    ensure!(test_kill_process(pid).is_err(), "QEMU {pid:?} goes on");
+    Ok(fs::remove_file(pid_file)?)
+}
+
+/// Runs a command to its end, which has to be a good one, and gives what it printed.
+fn succeed(command: &mut Command) -> Result<String> {
+    let output = command.output()?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?}: {}\n{told}", output.status);
+    Ok(String::from_utf8(output.stdout)?)
+}

@@ -1,0 +1,192 @@
+//! Kernels that cannot boot: `cargo xtask image` refuses them, and stage2, given the same bytes on a disk, says the
+//! same sentence on the screen and on the serial line.
+
+use super::Test;
+use super::elf::{Elf, header, program_header};
+use super::parts::Scene;
+use crate::bare_metal::read;
+use crate::guest::Machine;
+use crate::image;
+use anyhow::{Context, Result, bail, ensure};
+use boot_info::KernelConfig;
+use std::fs;
+
+/// A way to spoil a good kernel, and the number of the error that has to come of it.
+struct Fault {
+    name: &'static str,
+    error: &'static str,
+    spoil: fn(&mut Elf) -> Result<()>,
+}
+
+const FAULTS: &[Fault] = &[
+    Fault { name: "no_elf", error: "E30", spoil: |elf| elf.set((0, 4), 0x1234_5678) },
+    Fault {
+        name: "empty_file",
+        error: "E31",
+        spoil: |elf| {
+            elf.0.clear();
+            Ok(())
+        },
+    },
+    Fault { name: "elf32", error: "E32", spoil: |elf| elf.set(header::EI_CLASS, 1) },
+    Fault { name: "big_endian", error: "E33", spoil: |elf| elf.set(header::EI_DATA, 2) },
+    Fault { name: "other_version", error: "E34", spoil: |elf| elf.set(header::E_VERSION, 7) },
+    Fault { name: "relocatable", error: "E35", spoil: |elf| elf.set(header::E_TYPE, 1) },
+    Fault { name: "position_independent", error: "E35", spoil: |elf| elf.set(header::E_TYPE, 3) },
+    Fault { name: "other_machine", error: "E36", spoil: |elf| elf.set(header::E_MACHINE, 183) },
+    Fault { name: "program_header_size", error: "E37", spoil: |elf| elf.set(header::E_PHENTSIZE, 32) },
+    Fault { name: "no_program_headers", error: "E38", spoil: |elf| elf.set(header::E_PHNUM, 0) },
+    Fault { name: "program_headers_outside", error: "E39", spoil: |elf| elf.set(header::E_PHOFF, 1 << 40) },
+    Fault {
+        name: "nothing_to_load",
+        error: "E40",
+        spoil: |elf| {
+            const PT_NULL: u64 = 0;
+            elf.loaded_segments()?
+                .into_iter()
+                .try_for_each(|segment| elf.set_segment(segment, program_header::P_TYPE, PT_NULL))
+        },
+    },
+    Fault {
+        name: "dynamic_linker",
+        error: "E41",
+        spoil: |elf| {
+            const PT_INTERP: u64 = 3;
+            elf.set_segment(0, program_header::P_TYPE, PT_INTERP)
+        },
+    },
+    Fault {
+        name: "more_bytes_than_memory",
+        error: "E42",
+        spoil: |elf| set_first(elf, program_header::P_MEMSZ, 1),
+    },
+    Fault {
+        name: "truncated",
+        error: "E43",
+        spoil: |elf| {
+            let last = last(elf)?;
+            let offset = elf.get(elf.field(last, program_header::P_OFFSET)?)?;
+            let len = elf.get(elf.field(last, program_header::P_FILESZ)?)?;
+            elf.0.truncate(usize::try_from(offset + len / 2)?);
+            Ok(())
+        },
+    },
+    Fault {
+        name: "offset_past_the_end",
+        error: "E43",
+        spoil: |elf| set_first(elf, program_header::P_OFFSET, 1 << 40),
+    },
+    Fault {
+        name: "not_canonical",
+        error: "E44",
+        spoil: |elf| set_first(elf, program_header::P_VADDR, 0x8000_0000_0000_0000),
+    },
+    Fault {
+        name: "memory_past_the_canonical_end",
+        error: "E44",
+        spoil: |elf| set_first(elf, program_header::P_MEMSZ, 1 << 62),
+    },
+    Fault { name: "alignment", error: "E45", spoil: |elf| set_first(elf, program_header::P_ALIGN, 3) },
+    Fault {
+        name: "overlapping",
+        error: "E46",
+        spoil: |elf| {
+            // The memory of each segment but the highest reaches into its neighbour.
+            let segment = elf.loaded_segments()?[0];
+            elf.set_segment(segment, program_header::P_MEMSZ, 0x10_0000)
+        },
+    },
+    Fault {
+        name: "writable_and_executable",
+        error: "E47",
+        spoil: |elf| set_first(elf, program_header::P_FLAGS, 7),
+    },
+    Fault { name: "null_page", error: "E49", spoil: |elf| move_first(elf, 0) },
+    Fault {
+        name: "mode_switch_page",
+        error: "E50",
+        spoil: |elf| move_first(elf, layout::MODE_SWITCH_PAGE_ADDR.into()),
+    },
+    Fault { name: "entry_outside", error: "E51", spoil: |elf| elf.set(header::E_ENTRY, 0xdead_b000) },
+    Fault {
+        name: "entry_not_executable",
+        error: "E51",
+        spoil: |elf| {
+            let last = last(elf)?;
+            let address = elf.get(elf.field(last, program_header::P_VADDR)?)?;
+            elf.set(header::E_ENTRY, address)
+        },
+    },
+    Fault {
+        name: "physical_memory_window",
+        error: "E52",
+        spoil: |elf| move_first(elf, KernelConfig::DEFAULT.physical_memory_offset),
+    },
+];
+
+pub(crate) fn tests() -> Vec<Test> {
+    let at_the_desk = FAULTS.iter().map(|fault| {
+        Test::new(format!("desk::{}", fault.name), move |scene| is_refused_at_the_desk(scene, fault))
+    });
+    let by_stage2 = FAULTS.iter().map(|fault| {
+        Test::new(format!("refused::{}", fault.name), move |scene| is_refused_by_stage2(scene, fault))
+    });
+    at_the_desk.chain(by_stage2).collect()
+}
+
+/// `cargo xtask image` names the file and the fault, exits with 1 and leaves nothing behind.
+fn is_refused_at_the_desk(scene: &Scene, fault: &Fault) -> Result<()> {
+    let (kernel, sentence) = spoiled_kernel(scene, fault)?;
+    let path = scene.folder().join("bad kernel.elf");
+    let image = scene.folder().join("bad.img");
+    fs::write(&path, kernel)?;
+    let output = scene.xtask().arg("image").arg("--kernel").arg(&path).arg("-o").arg(&image).output()?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(1), "{}, expected 1\n{told}", output.status);
+    ensure!(told.starts_with("error: ") && told.contains("bad kernel.elf: "), "no path in: {told}");
+    ensure!(told.contains(&sentence), "expected: {sentence}\nfound: {told}");
+    let left: Vec<_> =
+        fs::read_dir(scene.folder())?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
+    ensure!(left == ["bad kernel.elf"], "left behind: {left:?}");
+    Ok(())
+}
+
+/// stage2 says the same.
+fn is_refused_by_stage2(scene: &Scene, fault: &Fault) -> Result<()> {
+    let (kernel, sentence) = spoiled_kernel(scene, fault)?;
+    let mut booted = scene.boot(&scene.unchecked_image(&kernel)?, Machine::default())?;
+    booted.wait_for(&format!("boot error {sentence}"))?;
+    booted.wait_for_screen(&format!("boot error {sentence}"))
+}
+
+/// A kernel with a fault, and the sentence that tells of it.
+fn spoiled_kernel(scene: &Scene, fault: &Fault) -> Result<(Vec<u8>, String)> {
+    let mut elf = Elf(read(&scene.parts.kernel_release)?);
+    (fault.spoil)(&mut elf)?;
+    let Err(error) = image::check_kernel(&elf.0, &KernelConfig::DEFAULT) else {
+        bail!("the check finds nothing wrong");
+    };
+    let sentence = error.to_string();
+    ensure!(
+        sentence.starts_with(&format!("{}: ", fault.error)),
+        "expected {}, found: {sentence}",
+        fault.error
+    );
+    Ok((elf.0, sentence))
+}
+
+fn last(elf: &Elf) -> Result<usize> {
+    elf.loaded_segments()?.pop().context("no segment")
+}
+
+fn set_first(elf: &mut Elf, field: (usize, usize), value: u64) -> Result<()> {
+    let segment = elf.loaded_segments()?[0];
+    elf.set_segment(segment, field, value)
+}
+
+/// Moves the first segment, to an address that its place in the file allows.
+fn move_first(elf: &mut Elf, page_addr: u64) -> Result<()> {
+    let segment = elf.loaded_segments()?[0];
+    let offset = elf.get(elf.field(segment, program_header::P_OFFSET)?)?;
+    elf.set_segment(segment, program_header::P_VADDR, page_addr + offset % u64::from(layout::PAGE_LEN))
+}

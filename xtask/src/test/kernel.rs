@@ -1,0 +1,119 @@
+//! What a kernel can count on: our own kernel, and one small kernel for each promise of the loader.
+//!
+//! A test kernel ends QEMU with exit code 33 when the promise is kept, and with another one, after a sentence on the
+//! serial line, when it is not.
+
+use super::Test;
+use super::booted::Booted;
+use super::parts::Scene;
+use crate::guest::Machine;
+use anyhow::{Context, Result, ensure};
+use std::path::Path;
+
+pub(crate) fn tests() -> Vec<Test> {
+    let mut tests: Vec<Test> = vec![
+        Test::new("kernel::hello_dev", |scene| says_hello(scene, &scene.parts.kernel_dev)),
+        Test::new("kernel::hello_release", |scene| says_hello(scene, &scene.parts.kernel_release)),
+        Test::new("kernel::command_line", command_line),
+        Test::new("kernel::fault_shown", fault_shown),
+        Test::new("kernel::panic", panic),
+        Test::new("kernel::memory_above_4_gib", memory_above_4_gib),
+    ];
+    for name in [
+        "entry_state",
+        "segment_rights",
+        "guard_page",
+        "null_page",
+        "bss_zeroed",
+        "physical_memory",
+        "frame_allocator",
+        "exceptions",
+    ] {
+        tests.push(Test::new(format!("kernel::{name}"), move |scene| {
+            succeeds(scene, name, "", Machine::default()).map(drop)
+        }));
+    }
+    for (memory, mib) in [("8M", 8), ("64M", 64), ("512M", 512), ("5G", 5 * 1024)] {
+        tests.push(Test::new(format!("kernel::memory_regions_{memory}"), move |scene| {
+            memory_regions(scene, memory, mib)
+        }));
+    }
+    tests
+}
+
+/// "Hello World!" on the serial line and on the screen.
+fn says_hello(scene: &Scene, kernel: &Path) -> Result<()> {
+    let mut booted = scene.boot_kernel(kernel, "", Machine::default())?;
+    booted.wait_for("Hello World!")?;
+    booted.wait_for_screen("Hello World!")
+}
+
+fn command_line(scene: &Scene) -> Result<()> {
+    for line in ["", "log=debug name=\"Zoë\"", &"x".repeat(stage2::manifest::COMMAND_LINE_MAX)] {
+        let mut booted = succeeds(scene, "command_line", line, Machine::default())?;
+        booted.wait_for(&format!("command line: {line:?}\n"))?;
+    }
+    Ok(())
+}
+
+/// A page fault is shown instead of resetting the machine.
+fn fault_shown(scene: &Scene) -> Result<()> {
+    succeeds(scene, "fault_shown", "", Machine::default())?.wait_for("page fault")?;
+    let stays = Machine { stays: true, ..Machine::default() };
+    boot_test_kernel(scene, "fault_shown", "", stays)?.wait_for_screen("page fault")
+}
+
+/// A panic is shown and is no success.
+fn panic(scene: &Scene) -> Result<()> {
+    const FAILURE: i32 = 0x11 << 1 | 1;
+    let mut booted = boot_test_kernel(scene, "panic", "", Machine::default())?;
+    let code = booted.wait_for_end()?;
+    booted.wait_for("this is the message")?;
+    booted.wait_for("panic.rs")?;
+    ensure!(code == FAILURE, booted.failure(&format!("exit code {code}, expected {FAILURE}")));
+    Ok(())
+}
+
+/// What the kernel may use is what the machine has, but for what BIOS, loader and kernel keep.
+fn memory_regions(scene: &Scene, memory: &str, mib: u64) -> Result<()> {
+    let machine = Machine { memory: Some(memory.to_owned()), ..Machine::default() };
+    let mut booted = succeeds(scene, "memory_regions", "", machine)?;
+    let serial = booted.serial();
+    let usable_kib: u64 = serial
+        .lines()
+        .find_map(|line| line.strip_prefix("usable: ")?.strip_suffix(" KiB"))
+        .context("no amount of usable memory")?
+        .parse()?;
+    // From 640 KiB to 1 MiB there are the screen and the BIOS.
+    const KEPT_KIB: std::ops::RangeInclusive<u64> = 384..=2048;
+    let kept_kib = (mib * 1024).saturating_sub(usable_kib);
+    ensure!(
+        KEPT_KIB.contains(&kept_kib),
+        booted.failure(&format!(
+            "{usable_kib} KiB of {mib} MiB are usable: {kept_kib} KiB are kept, expected {KEPT_KIB:?}"
+        ))
+    );
+    Ok(())
+}
+
+/// Memory above 4 GiB is told of, mapped, and memory.
+fn memory_above_4_gib(scene: &Scene) -> Result<()> {
+    let machine = Machine {
+        machine: Some("pc,max-ram-below-4g=64M".to_owned()),
+        memory: Some("256M".to_owned()),
+        ..Machine::default()
+    };
+    succeeds(scene, "memory_regions", "", machine.clone())?.wait_for("region: 0x100000000..")?;
+    succeeds(scene, "physical_memory", "", machine)?.wait_for("memory above 4 GiB: ")
+}
+
+/// The test kernel ends with success.
+fn succeeds(scene: &Scene, name: &str, command_line: &str, machine: Machine) -> Result<Booted> {
+    let mut booted = boot_test_kernel(scene, name, command_line, machine)?;
+    booted.wait_for_success()?;
+    Ok(booted)
+}
+
+fn boot_test_kernel(scene: &Scene, name: &str, command_line: &str, machine: Machine) -> Result<Booted> {
+    scene.boot_kernel(&scene.parts.test_kernels.join(name), command_line, machine)
+}

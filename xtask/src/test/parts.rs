@@ -1,0 +1,113 @@
+//! What the boot tests are made of: built once, used by all of them.
+
+use super::booted::Booted;
+use crate::bare_metal::{Builder, FOREIGN_KERNEL, KERNEL, Profile, TEST_KERNELS, read};
+use crate::guest::Machine;
+use crate::image::{self, DiskImage, Image, Stages};
+use crate::interrupt;
+use crate::toolchain::Toolchain;
+use crate::workspace::Workspace;
+use anyhow::{Context, Result};
+use boot_info::KernelConfig;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use xshell::Shell;
+
+/// The boot stages, and where the kernels lie.
+pub(crate) struct Parts {
+    pub(crate) stages: Stages,
+    /// Our kernel, by profile.
+    pub(crate) kernel_dev: PathBuf,
+    pub(crate) kernel_release: PathBuf,
+    /// The folder with the test kernels.
+    pub(crate) test_kernels: PathBuf,
+    /// The folder with the tutorial's kernel and the archive to link others from.
+    pub(crate) foreign_kernels: PathBuf,
+    /// The linker that links them.
+    pub(crate) linker: PathBuf,
+    /// `cargo xtask` itself.
+    xtask: PathBuf,
+    /// Where tests put their files.
+    folder: PathBuf,
+}
+
+impl Parts {
+    /// Builds everything that a test boots.
+    pub(crate) fn build(shell: &Shell, workspace: Workspace) -> Result<Self> {
+        let toolchain = Toolchain::find(shell)?;
+        let builder = Builder { shell, workspace: &workspace, toolchain: &toolchain };
+        let [stage1, stage2] = builder.stages()?;
+        Ok(Self {
+            stages: Stages::flatten(&stage1, &stage2)?,
+            kernel_dev: builder.kernels(&KERNEL, Profile::Dev)?.join(KERNEL.name),
+            kernel_release: builder.kernels(&KERNEL, Profile::Release)?.join(KERNEL.name),
+            test_kernels: builder.kernels(&TEST_KERNELS, Profile::Release)?,
+            foreign_kernels: builder.kernels(&FOREIGN_KERNEL, Profile::Release)?,
+            linker: toolchain.linker().to_owned(),
+            xtask: env::current_exe()?,
+            folder: workspace.output().join("test"),
+        })
+    }
+}
+
+/// One test's surroundings: the parts, and a folder of its own.
+pub(crate) struct Scene {
+    pub(crate) parts: Arc<Parts>,
+    folder: PathBuf,
+}
+
+impl Scene {
+    /// Makes the folder anew.
+    pub(crate) fn new(parts: Arc<Parts>, name: &str) -> Result<Self> {
+        interrupt::check()?;
+        let folder = parts.folder.join(name.replace("::", "-"));
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(Self { parts, folder })
+    }
+
+    /// Removes the folder, after success.
+    pub(crate) fn tidy(&self) -> Result<()> {
+        Ok(fs::remove_dir_all(&self.folder)?)
+    }
+
+    /// Where this test puts its files.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// `cargo xtask` itself, as another process.
+    pub(crate) fn xtask(&self) -> Command {
+        let mut command = Command::new(&self.parts.xtask);
+        command.current_dir(&self.folder).stdin(Stdio::null());
+        command
+    }
+
+    /// An image of a kernel, made as `cargo xtask image` makes it.
+    pub(crate) fn image(&self, kernel: &[u8], command_line: &str) -> Result<DiskImage> {
+        image::check_kernel(kernel, &KernelConfig::DEFAULT)?;
+        image::image(&Shell::new()?, &self.parts.stages, kernel, command_line)
+    }
+
+    /// An image of any bytes in place of the kernel, which the desk check might refuse.
+    pub(crate) fn unchecked_image(&self, kernel: &[u8]) -> Result<DiskImage> {
+        Image { stages: &self.parts.stages, kernel, config: KernelConfig::DEFAULT, command_line: "" }.build()
+    }
+
+    /// Boots an image on a machine.
+    pub(crate) fn boot(&self, image: &DiskImage, machine: Machine) -> Result<Booted> {
+        let path = self.folder.join("disk.img");
+        fs::write(&path, image.bytes())?;
+        Booted::start(Machine { image: path, ..machine })
+    }
+
+    /// Boots the kernel in a file, as `cargo xtask image` would pack it.
+    pub(crate) fn boot_kernel(&self, path: &Path, command_line: &str, machine: Machine) -> Result<Booted> {
+        self.boot(&self.image(&read(path)?, command_line)?, machine)
+    }
+}
