@@ -9,11 +9,14 @@ mod flatten;
 mod guest;
 mod image;
 mod interrupt;
+mod lint;
 mod output;
 mod qemu;
 mod qmp;
 mod runner;
+mod setup;
 mod strip;
+mod test;
 mod toolchain;
 mod tools;
 mod workspace;
@@ -31,23 +34,31 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  cargo xtask setup                                  install what the other commands need
   cargo xtask image                                  build target/doorstep/dev/doorstep.img
   cargo xtask image --kernel my-kernel.elf -o my.img put a kernel of your own into an image
   cargo xtask qemu --profile release                 boot the release build in QEMU
-  cargo xtask qemu --timeout 5 --screenshot boot.png boot, take a picture after five seconds, end";
+  cargo xtask qemu --timeout 5 --screenshot boot.png boot, take a picture after five seconds, end
+  cargo xtask test                                   run every test, those in QEMU included";
 
 #[derive(Subcommand)]
 enum Command {
+    Setup(setup::Options),
     Image(image::Options),
     Qemu(qemu::Options),
+    Test(test::Options),
+    Lint(lint::Options),
     Runner(runner::Options),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = interrupt::install().and_then(|()| match cli.command {
+        Command::Setup(options) => setup::run(&options),
         Command::Image(options) => image::run(&options),
         Command::Qemu(options) => qemu::run(&options),
+        Command::Test(options) => test::run(&options),
+        Command::Lint(options) => lint::run(&options),
         Command::Runner(options) => runner::run(&options),
     });
     match result {
