@@ -1,5 +1,91 @@
+//! stage1: the boot sector. Reads stage2, checks it, and jumps to it.
+//!
+//! The BIOS loads these 512 bytes to 0:7c00h and enters them in real mode with DL = boot drive, and with anything in
+//! the other registers. From there on, boot.s tells the story:
+//!
+//! 1. `stage1_start`: known segments, stack and flags. DL is kept, unless no BIOS disk can have that number.
+//! 2. `stage1_next_run` to `stage1_transfer`: reads stage2 in as few runs as possible. By EDD where the BIOS has it,
+//!    by cylinder, head and sector where it has not (floppies); never across a multiple of 64 KiB, which ISA DMA
+//!    cannot cross. Each run has three tries, with a reset of the drive between them.
+//! 3. `stage1_check`: compares the checksum of stage2, and jumps to it with DL = boot drive, CS = DS = ES = SS = 0,
+//!    SP = [`layout::STACK_TOP`], interrupts enabled, direction flag clear.
+//!
+//! What cannot be done is said on the screen and on COM1: `stage2 read error 0C`, with the status of the BIOS, or
+//! `stage2 damaged`. A key then boots anew.
+//!
+//! Where stage2 lies and what its checksum is, stands in the descriptor at [`layout::DESCRIPTOR_OFFSET`]. `xtask`
+//! writes it, with the partition table behind it, into the sector that is built here.
+//!
+//! Sources: Phoenix, BIOS Enhanced Disk Drive Specification 3.0 (AH=41h, AH=42h); Ralf Brown's Interrupt List, INT 10h
+//! to INT 19h; IBM PC/AT Technical Reference, BIOS listing; Intel SDM volume 2.
+
 #![no_std]
 #![no_main]
-core::arch::global_asm!(".globl _start","_start: jmp _start");
+
+use core::arch::global_asm;
+use core::panic::PanicInfo;
+use crc::CRC_32_ISO_HDLC;
+use layout::{
+    BOOT_SIGNATURE, DESCRIPTOR_CHECKSUM, DESCRIPTOR_LBA, DESCRIPTOR_OFFSET, DESCRIPTOR_SECTORS, SECTOR_LEN,
+    SEGMENT_LEN, STACK_TOP, STAGE1_ADDR, STAGE2_ADDR, STAGE2_LBA, STAGE2_MAX_SECTORS,
+};
+
+/// Bytes from the start of one real-mode segment to that of the next.
+const PARAGRAPH_LEN: u32 = 16;
+
+/// Bytes that one push puts on the stack in real mode.
+const WORD_LEN: u32 = 2;
+
+/// Where the boot drive is kept: the word at the top of the stack.
+const DRIVE_ADDR: u32 = STACK_TOP - WORD_LEN;
+
+/// Where the tries that are left are counted: the word below.
+const TRIES_ADDR: u32 = DRIVE_ADDR - WORD_LEN;
+
+/// How often a read is tried before it is given up: as often as the BIOS listings recommend for floppies, whose
+/// motor may not have come to speed.
+const MAX_TRIES: u32 = 3;
+
+/// The descriptor, in memory.
+const DESCRIPTOR_ADDR: u32 = STAGE1_ADDR + DESCRIPTOR_OFFSET;
+
+/// Sectors of stage2 up to the first multiple of 64 KiB.
+const DMA_SECTORS: u32 = (SEGMENT_LEN - STAGE2_ADDR % SEGMENT_LEN) / SECTOR_LEN;
+
+// What boot.s relies on to be as small as it is.
+const _: () = {
+    assert!(STAGE2_ADDR.is_multiple_of(PARAGRAPH_LEN), "a segment can start where stage2 starts");
+    assert!(STAGE2_MAX_SECTORS * SECTOR_LEN < SEGMENT_LEN, "one segment reaches all of stage2");
+    assert!(DMA_SECTORS.is_power_of_two(), "`or` rounds up to a multiple of it");
+    assert!(2 * DMA_SECTORS >= STAGE2_MAX_SECTORS, "stage2 crosses one multiple of 64 KiB at most");
+    assert!(DMA_SECTORS <= STAGE2_MAX_SECTORS, "one EDD call may read so many");
+    assert!(STAGE2_LBA + STAGE2_MAX_SECTORS <= 1 << 8, "whatever the geometry, the cylinder fits in CH");
+    assert!(SECTOR_LEN.is_power_of_two(), "`shl` multiplies by it");
+    assert!(CRC_32_ISO_HDLC.refin && CRC_32_ISO_HDLC.refout, "the checksum shifts to the right");
+    assert!(CRC_32_ISO_HDLC.init == u32::MAX, "the checksum starts with all bits set");
+    assert!(CRC_32_ISO_HDLC.xorout == u32::MAX, "the checksum ends as its complement");
+};
+
+global_asm!(
+    include_str!("boot.s"),
+    stack_top = const STACK_TOP,
+    drive = const DRIVE_ADDR,
+    tries = const TRIES_ADDR,
+    max_tries = const MAX_TRIES,
+    sectors = const DESCRIPTOR_ADDR + DESCRIPTOR_SECTORS,
+    lba = const DESCRIPTOR_ADDR + DESCRIPTOR_LBA,
+    checksum = const DESCRIPTOR_ADDR + DESCRIPTOR_CHECKSUM,
+    polynomial = const CRC_32_ISO_HDLC.poly.reverse_bits(),
+    max_sectors = const STAGE2_MAX_SECTORS,
+    dma_sectors = const DMA_SECTORS,
+    sector_len = const SECTOR_LEN,
+    sector_shift = const SECTOR_LEN.ilog2(),
+    stage2_segment = const STAGE2_ADDR / PARAGRAPH_LEN,
+    signature = const u16::from_le_bytes(BOOT_SIGNATURE),
+);
+
+/// Rust wants one. There is no Rust code in this sector that could call it, and stage1.ld sees to that.
 #[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! { loop {} }
+fn panic(_: &PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,230 @@
+// stage1, the boot sector: 16-bit real mode throughout, instructions of the 386. main.rs tells what it does, binds the
+// names in braces, and proves what they promise each other.
+//
+// State, from stage1_set_up to the jump to stage2:
+//   ds, ss = 0      es = the segment that stage2 starts
+//   di              sectors of stage2 that are in memory
+//   bp              sectors of the run, the read that is under way
+//   [drive], [tries]    words at the top of the stack
+//
+// A BIOS may change every register during int 13h, but leaves the stack alone: what has to last is there.
+
+// LLVM reads a call or ret in Intel syntax as a 32-bit one, even here. These are the 16-bit ones.
+.macro call16 target
+    .byte 0xe8
+    .short \target - (. + 2)
+.endm
+
+.macro ret16
+    .byte 0xc3
+.endm
+
+    .section .stage1.jump, "awx", @progbits
+    .globl stage1_entry
+
+// stage1_entry: where the BIOS enters. Jumps over the BIOS parameter block, into which some BIOSes write.
+// In: dl drive; cs:ip is 0:7c00h or 7c0h:0.   Clobbers: nothing
+stage1_entry:
+    jmp stage1_start
+
+    .section .stage1.code, "awx", @progbits
+
+// stage1_start: give every segment, the stack and the flags a known value.
+// In: dl drive.   Out: the state above, nothing read yet, if = 1, df = 0.   Clobbers: ax dx
+stage1_start:
+    ljmp 0, offset stage1_set_up
+stage1_set_up:
+    xor ax, ax
+    mov ds, ax
+    mov ss, ax                          // Holds off interrupts until sp is loaded, too.
+    mov sp, {stack_top}
+    sti
+    cld
+    xchg di, ax
+    push {stage2_segment}
+    pop es
+    test dl, 0x70                       // Drives are 00h to 0fh and 80h to 8fh. Some BIOSes pass something else,
+    jz stage1_keep_drive
+    mov dl, 0x80                        // and then it is the first hard disk that they boot from.
+stage1_keep_drive:
+    push dx                             // This word is [drive].
+
+// stage1_next_run: choose the next run, up to the end of stage2 or of the 64 KiB that DMA can reach at once.
+// In: di.   Out: bp; goes to stage1_check when there is nothing left to read, or too much.   Clobbers: ax sp
+stage1_next_run:
+    mov sp, {drive}                     // Drops what the last run left.
+    mov bp, [{sectors}]
+    cmp bp, {max_sectors}
+    ja stage1_check
+    mov ax, di
+    or al, {dma_sectors} - 1
+    inc ax                              // The next multiple of dma_sectors.
+    cmp bp, ax
+    jbe 2f
+    xchg bp, ax
+2:  sub bp, di
+    jz stage1_check
+    push {max_tries}                    // This word is [tries].
+
+// stage1_try: read the run, by EDD where the BIOS has it.
+// In: di, bp.   Out: ah, bx, cx, dh, si for the read.   Clobbers: eax dl
+stage1_try:
+    imul bx, di, {sector_len}
+    movzx eax, di
+    add eax, [{lba}]
+    push 0                              // The disk address packet (EDD-3, table 2), from its end: LBA,
+    push 0
+    push eax
+    push es                             // buffer,
+    push bx
+    push bp                             // number of sectors,
+    push 16                             // bytes in the packet.
+    mov ah, 0x41                        // Check whether EDD is present.
+    mov bx, 0x55aa
+    call16 stage1_int13
+    jc stage1_chs
+    cmp bx, 0xaa55
+    jne stage1_chs
+    mov si, sp
+    mov ah, 0x42                        // Extended read.
+    shr cx, 1                           // Bit 0: the calls with a packet are supported.
+    jc stage1_transfer
+
+// stage1_chs: the same read by cylinder, head and sector, cut off at the end of the track.
+// In: the packet on the stack.   Out: ax, bx, cx, dh for the read; bp.   Clobbers: dl si
+stage1_chs:
+    mov ah, 0x08                        // Get drive parameters.
+    call16 stage1_int13
+    jc stage1_retry
+    and cx, 0x3f                        // Sectors per track; none would be a division by zero.
+    jz stage1_retry
+    movzx si, dh                        // The highest head, one less than there are.
+    inc si
+    pop ax                              // Take the packet apart again: length,
+    pop bp                              // number of sectors,
+    pop bx                              // buffer,
+    pop es
+    pop ax                              // LBA: dx = 0 instead of its upper half, for then no quotient is too large.
+    xor dx, dx
+    div cx                              // ax = track, dx = sectors before ours in it.
+    sub cx, dx                          // Those from ours to its end.
+    cmp bp, cx
+    jbe 2f
+    mov bp, cx
+2:  inc dx                              // Sectors count from 1.
+    mov cx, dx
+    xor dx, dx
+    div si                              // ax = cylinder, dx = head.
+    mov dh, dl
+    mov ch, al                          // Bits 8 and 9, for cl, are 0 this close to the start of the disk.
+    mov ax, bp
+    mov ah, 0x02                        // Read sectors.
+
+// stage1_transfer: do the read, and go on behind it.
+// In: di, bp, and what int 13h takes.   Out: di.   Clobbers: everything else but segments
+stage1_transfer:
+    call16 stage1_int13
+    jc stage1_retry
+    add di, bp
+    jmp stage1_next_run
+
+// stage1_check: compare the CRC-32 of stage2, bit by bit, with the one in the descriptor. Jump to stage2.
+// In: di, bp = 0 unless di = 0.   Out: dl drive; ds = es = ss = 0, sp = stack_top, if = 1, df = 0
+stage1_check:
+    shl di, {sector_shift}
+    jz stage1_damaged                   // No sectors, or too many: nothing was read.
+    or eax, -1
+2:  xor al, es:[bp]
+    inc bp
+    mov cx, 8
+3:  shr eax, 1
+    jnc 4f
+    xor eax, {polynomial}
+4:  loop 3b
+    cmp bp, di
+    jb 2b
+    xor eax, [{checksum}]               // The checksum is the complement of eax,
+    inc eax                             // so that all bits differ.
+    jnz stage1_damaged
+    push ds
+    pop es
+    pop dx
+    jmp STAGE2_ADDR
+
+// stage1_retry: reset the drive and try again, but not for ever.
+// In: ah status; di, bp.   Clobbers: everything else but segments
+stage1_retry:
+    push ax
+    xor ax, ax                          // Reset.
+    call16 stage1_int13
+    pop ax
+    dec byte ptr [{tries}]
+    jnz stage1_try
+
+// stage1_read_error: say why stage2 could not be read.
+// In: ah status.   Does not return
+stage1_read_error:
+    mov al, ah
+    aam 16                              // ah = upper digit, al = lower digit.
+.macro hex_digit                        // The character of the digit in al.
+    cmp al, 10
+    sbb al, 0x69
+    das
+.endm
+    hex_digit
+    xchg al, ah
+    hex_digit
+    mov [stage1_status], ax
+    call16 stage1_fail
+    .ascii "stage2 read error "
+stage1_status:
+    .ascii "00\r\n"
+
+// stage1_damaged: say that what was read is not what was written.
+// Does not return
+stage1_damaged:
+    call16 stage1_fail
+    .ascii "stage2 damaged\r\n"
+
+// stage1_fail: show a text on the screen and on COM1, at 9600 baud, wait for a key, and boot anew.
+// In: the text behind the call, up to its line feed.   Does not return
+stage1_fail:
+    pop si
+    mov ax, 0x00e3                      // Set up the port: 9600 baud, 8 bits, no parity, 1 stop bit,
+    xor dx, dx                          // COM1. The BIOS bounds its waits, and knows whether there is a port.
+    int 0x14
+2:  lodsb
+    pusha
+    mov ah, 0x0e                        // Write as a teletype,
+    mov bx, 7                           // on page 0, in grey where there are pixels.
+    int 0x10
+    popa
+    mov ah, 0x01                        // Send al, which stays.
+    int 0x14
+    cmp al, '\n'
+    jne 2b
+    cbw                                 // ah = 0: wait for a key.
+    int 0x16
+    int 0x19
+
+// stage1_int13: call the BIOS's disk services.
+// In: what the service takes, but for the drive.   Out: what it gives; if = 1, df = 0.   Keeps: bp di es
+stage1_int13:
+    push di
+    push bp
+    push es
+    mov dl, [{drive}]
+    int 0x13
+    sti
+    cld
+    pop es
+    pop bp
+    pop di
+    ret16
+
+    .irp routine, entry, start, next_run, try, chs, transfer, check, retry, read_error, damaged, fail, int13
+    .type stage1_\routine, @function
+    .endr
+
+    .section .stage1.signature, "awx", @progbits
+    .short {signature}
