@@ -10,7 +10,6 @@
 use crate::{output, tools, workspace};
 use anyhow::{Result, bail};
 use std::env;
-use std::ffi::OsStr;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use xshell::{Cmd, Shell, cmd};
@@ -170,46 +169,35 @@ struct Found {
 
 fn look_around(shell: &Shell) -> Found {
     let mut candidates = Vec::new();
-    let active_rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    candidates.extend(examine(shell, Origin::Active, &active_rustc, &workspace::active_cargo()));
+    candidates.extend(active(shell));
     let listing = cmd!(shell, "rustup toolchain list -v").quiet().ignore_stderr().read();
     for sysroot in listing.iter().flat_map(|listing| rustup_sysroots(listing)) {
-        let program = |name| sysroot.join("bin").join(name).into_os_string();
-        candidates.extend(examine(shell, Origin::Rustup, &program("rustc"), &program("cargo")));
+        candidates.extend(examine(shell, Origin::Rustup, &sysroot));
     }
-    for folder in system_folders() {
-        let program = |name| folder.join(name).into_os_string();
-        candidates.extend(examine(shell, Origin::System, &program("rustc"), &program("cargo")));
+    for sysroot in system_sysroots() {
+        candidates.extend(examine(shell, Origin::System, &sysroot));
     }
     Found { candidates, has_rustup: listing.is_ok() }
 }
 
-/// Asks a compiler who it is. `None` when there is none, or not a working one.
-fn examine(shell: &Shell, origin: Origin, rustc: &OsStr, cargo: &OsStr) -> Option<Candidate> {
-    let rustc = tools::find(rustc)?;
-    let cargo = tools::find(cargo)?;
-    let ask = |command: Cmd<'_>| {
-        // The active compiler is asked as cargo called us; the others are not to follow the same orders.
-        let command =
-            if origin == Origin::Active { command } else { workspace::without_cargo_environment(command) };
-        command.quiet().ignore_stderr().read().ok()
-    };
-    let version = ask(cmd!(shell, "{rustc} --version"))?;
+/// The toolchain that runs xtask: what cargo would compile with, past rustup's proxies.
+fn active(shell: &Shell) -> Option<Candidate> {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let sysroot = PathBuf::from(cmd!(shell, "{rustc} --print sysroot").quiet().ignore_stderr().read().ok()?);
+    examine(shell, Origin::Active, &sysroot)
+}
+
+/// What there is in a toolchain's folder. `None` when there is none, or not a working one.
+fn examine(shell: &Shell, origin: Origin, sysroot: &Path) -> Option<Candidate> {
+    let [cargo, rustc] = ["cargo", "rustc"].map(|name| sysroot.join("bin").join(name));
+    if !tools::is_program(&cargo) || !tools::is_program(&rustc) {
+        return None;
+    }
+    let command = workspace::without_cargo_environment(cmd!(shell, "{rustc} --version"));
+    let version = command.quiet().ignore_stderr().read().ok()?;
     let version = version.split_whitespace().nth(1)?.to_owned();
-    let sysroot = PathBuf::from(ask(cmd!(shell, "{rustc} --print sysroot"))?);
-    // Past rustup's proxy to the compiler itself.
-    let inside = |name: &str, otherwise| {
-        Some(sysroot.join("bin").join(name)).filter(|path| tools::is_program(path)).unwrap_or(otherwise)
-    };
     let has_source = sysroot.join("lib/rustlib/src/rust/library/core/Cargo.toml").exists();
-    Some(Candidate {
-        origin,
-        cargo: inside("cargo", cargo),
-        rustc: inside("rustc", rustc),
-        version,
-        has_source,
-        sysroot,
-    })
+    Some(Candidate { origin, cargo, rustc, sysroot: sysroot.to_owned(), version, has_source })
 }
 
 /// The folders in `rustup toolchain list -v`: `NAME (active, default) FOLDER`.
@@ -223,18 +211,22 @@ fn rustup_sysroots(listing: &str) -> Vec<PathBuf> {
     listing.lines().filter_map(folder).collect()
 }
 
-/// Folders of `PATH` with a Rust that is not rustup's, and the usual ones.
-fn system_folders() -> Vec<PathBuf> {
+/// Toolchains on `PATH` that are not rustup's, and those in the usual places.
+fn system_sysroots() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/local/bin", "/usr/bin"].map(PathBuf::from);
-    let mut folders: Vec<PathBuf> = Vec::new();
-    for folder in env::split_paths(&path).chain(usual) {
-        let has = |name: &str| tools::is_program(&folder.join(name));
-        if has("rustc") && has("cargo") && !has("rustup") && !folders.contains(&folder) {
-            folders.push(folder);
+    let mut sysroots: Vec<PathBuf> = Vec::new();
+    // Resolved, because /bin often is /usr/bin.
+    for folder in env::split_paths(&path).chain(usual).filter_map(|folder| folder.canonicalize().ok()) {
+        let Some(sysroot) = folder.parent() else { continue };
+        let is_rustups = tools::is_program(&folder.join("rustup"));
+        if folder.ends_with("bin") && sysroot.join("lib/rustlib").is_dir() && !is_rustups {
+            sysroots.push(sysroot.to_owned());
         }
     }
-    folders
+    sysroots.sort();
+    sysroots.dedup();
+    sysroots
 }
 
 /// `rust-lld` of the chosen toolchain, else of any other, else a linker from the distribution.
@@ -259,9 +251,12 @@ fn program_in(sysroot: &Path, name: &str) -> Option<PathBuf> {
     programs.into_iter().next()
 }
 
-/// `rust-objcopy` or the like of the active toolchain, or of any other.
+/// A program such as `rust-objcopy` that toolchains bring along for themselves: the active one's, or any other's.
 pub(crate) fn program_of_any(shell: &Shell, name: &str) -> Option<PathBuf> {
-    look_around(shell).candidates.iter().find_map(|candidate| program_in(&candidate.sysroot, name))
+    let found = active(shell).and_then(|active| program_in(&active.sysroot, name));
+    found.or_else(|| {
+        look_around(shell).candidates.iter().find_map(|candidate| program_in(&candidate.sysroot, name))
+    })
 }
 
 #[cfg(test)]
