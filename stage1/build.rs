@@ -1,18 +1,19 @@
-//! Hands the addresses and offsets of `layout` to the linker script.
+//! Hands the numbers of `layout` to the linker script of the boot sector, and the script to the linker.
 
 fn main() {
-    println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=stage1.ld");
-    println!("cargo::rustc-link-arg-bins=--script={}/stage1.ld", env!("CARGO_MANIFEST_DIR"));
-    for (symbol, value) in [
-        ("STAGE1_ADDR", layout::STAGE1_ADDR),
-        ("STAGE2_ADDR", layout::STAGE2_ADDR),
-        ("JUMP_LEN", layout::JUMP_LEN),
-        ("BPB_END", layout::BPB_END),
-        ("DESCRIPTOR_OFFSET", layout::DESCRIPTOR_OFFSET),
-        ("BOOT_SIGNATURE_OFFSET", layout::BOOT_SIGNATURE_OFFSET),
-        ("SECTOR_LEN", layout::SECTOR_LEN),
-    ] {
-        println!("cargo::rustc-link-arg-bins=--defsym={symbol}={value:#x}");
+    println!("cargo:rerun-if-changed=stage1.ld");
+    let directory = std::env::var("CARGO_MANIFEST_DIR").expect("cargo tells the package's directory");
+    let symbols = [
+        ("LAYOUT_STAGE1_ADDR", layout::STAGE1_ADDR),
+        ("LAYOUT_STAGE2_ADDR", layout::STAGE2_ADDR),
+        ("LAYOUT_JUMP_LEN", layout::JUMP_LEN),
+        ("LAYOUT_BPB_END", layout::BPB_END),
+        ("LAYOUT_DESCRIPTOR_OFFSET", layout::DESCRIPTOR_OFFSET),
+        ("LAYOUT_BOOT_SIGNATURE_OFFSET", layout::BOOT_SIGNATURE_OFFSET),
+        ("LAYOUT_SECTOR_LEN", layout::SECTOR_LEN),
+    ];
+    println!("cargo:rustc-link-arg-bins=--script={directory}/stage1.ld");
+    for (name, value) in symbols {
+        println!("cargo:rustc-link-arg-bins=--defsym={name}={value:#x}");
     }
 }

@@ -43,9 +43,9 @@ stage1_set_up:
     xchg di, ax
     push {stage2_segment}
     pop es
-    test dl, 0x70                       // Drives are 00h to 0fh and 80h to 8fh. Some BIOSes pass something else,
+    test dl, 0x70                       // Floppies count from 00h, hard disks from 80h: none has these bits.
     jz stage1_keep_drive
-    mov dl, 0x80                        // and then it is the first hard disk that they boot from.
+    mov dl, 0x80                        // A BIOS that passes one of the others has booted the first hard disk.
 stage1_keep_drive:
     push dx                             // This word is [drive].
 
@@ -131,7 +131,7 @@ stage1_transfer:
 // stage1_check: compare the CRC-32 of stage2, bit by bit, with the one in the descriptor. Jump to stage2.
 // In: di, bp = 0 unless di = 0.   Out: dl drive; ds = es = ss = 0, sp = stack_top, if = 1, df = 0
 stage1_check:
-    shl di, {sector_shift}
+    shl di, {sector_shift}              // From sectors to bytes.
     jz stage1_damaged                   // No sectors, or too many: nothing was read.
     or eax, -1
 2:  xor al, es:[bp]
@@ -143,13 +143,13 @@ stage1_check:
 4:  loop 3b
     cmp bp, di
     jb 2b
-    xor eax, [{checksum}]               // The checksum is the complement of eax,
-    inc eax                             // so that all bits differ.
+    xor eax, [{checksum}]               // The checksum is the complement of eax: all bits differ,
+    inc eax                             // and this gives 0.
     jnz stage1_damaged
     push ds
     pop es
     pop dx
-    jmp STAGE2_ADDR
+    jmp LAYOUT_STAGE2_ADDR
 
 // stage1_retry: reset the drive and try again, but not for ever.
 // In: ah status; di, bp.   Clobbers: everything else but segments
@@ -190,8 +190,9 @@ stage1_damaged:
 // In: the text behind the call, up to its line feed.   Does not return
 stage1_fail:
     pop si
-    mov ax, 0x00e3                      // Set up the port: 9600 baud, 8 bits, no parity, 1 stop bit,
-    xor dx, dx                          // COM1. The BIOS bounds its waits, and knows whether there is a port.
+    mov ax, 0x00e3                      // Set up the port: 9600 baud, 8 bits, no parity, 1 stop bit.
+    xor dx, dx                          // COM1. The BIOS knows whether there is one, and waits for it no longer
+                                        // than its time-out.
     int 0x14
 2:  lodsb
     pusha
