@@ -1,22 +1,243 @@
 //! Everything that can go wrong on the way to the kernel: one list, with the numbers and sentences a person reads.
 //!
-//! `xtask` prints the same sentences at the desk. A number never changes its meaning; the README's table is checked
-//! against this list.
+//! stage2 prints them on the screen and on COM1, `xtask` prints the same at the desk. A sentence says what was found,
+//! what was expected and, where there is one, the way out. A number never changes its meaning; the README's table is
+//! checked against this list.
 
+use core::fmt;
 use thiserror::Error;
 
-/// Why a boot ended before the kernel was reached.
+/// Why a boot ended before the kernel was reached. Displays as `E12: disk read failed: …`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[expect(missing_docs, reason = "each variant and its fields are told by its sentence")]
 pub enum BootError {
-    #[error("E20: no manifest behind stage2: found magic {found:#018x}, expected \"DOORMFST\"; write the image again")]
-    ManifestMissing { found: u64 },
-    #[error("E21: manifest damaged: checksum {found:08x}, expected {expected:08x}; write the image again")]
+    // E01 to E09: the machine.
+    #[error(
+        "E01: A20 gate shut: tried INT 15h AX=2401h, port 92h and the 8042; enable A20 in the BIOS setup"
+    )]
+    A20Shut,
+    #[error("E02: no CPUID instruction on this CPU, expected a 64-bit CPU (x86-64)")]
+    NoCpuid,
+    #[error(
+        "E03: no long mode on this CPU (CPUID 80000001h EDX = {found:08X}h, bit 29 clear), expected a 64-bit CPU"
+    )]
+    NoLongMode { found: u32 },
+    #[error(
+        "E04: no memory map: INT 15h AX=E820h gave EAX={eax:08X}h ECX={ecx:08X}h, expected 'SMAP' (534D4150h) and 20 to 24 bytes"
+    )]
+    NoMemoryMap { eax: u32, ecx: u32 },
+    #[error("E05: memory map too long: more than {expected} entries")]
+    MemoryMapTooLong { expected: usize },
+
+    // E10 to E19: the disk.
+    #[error("E10: drive {drive:02X}h has no geometry: INT 13h AH=08h status {status:02X}h ({}), {sectors} sectors a track; expected EDD or CHS", disk_status(*.status))]
+    NoGeometry { drive: u8, status: u8, sectors: u32 },
+    #[error("E11: LBA {lba} is out of reach of CHS, which ends at LBA {expected}; expected a BIOS with EDD")]
+    BeyondChs { lba: u64, expected: u64 },
+    #[error("E12: disk read failed: LBA {lba}, BIOS status {status:02X}h ({}), after {tries} tries", disk_status(*.status))]
+    DiskRead { lba: u64, status: u8, tries: u32 },
+    #[error("E13: disk read short: LBA {lba}, {found} of {expected} sectors; is the image cut off?")]
+    DiskReadShort { lba: u64, found: u32, expected: u32 },
+    #[error("E14: image cut off: disk has {found} sectors, image {expected}; write the whole image again")]
+    DiskTooSmall { found: u64, expected: u64 },
+
+    // E20 to E29: the image.
+    #[error(
+        "E20: no manifest at LBA {lba}: found {found:016X}h, expected \"DOORMFST\"; write the image again"
+    )]
+    ManifestMissing { lba: u64, found: u64 },
+    #[error("E21: manifest damaged: checksum {found:08X}h, expected {expected:08X}h; write the image again")]
     ManifestDamaged { found: u32, expected: u32 },
-    #[error("E22: manifest has version {found}, expected {expected}; build the image again")]
+    #[error("E22: manifest of version {found}, expected {expected}; build the image again")]
     ManifestVersion { found: u32, expected: u32 },
     #[error("E23: manifest: {field} is {found:#x}, expected {expected}; build the image again")]
     ManifestField { field: &'static str, found: u64, expected: &'static str },
-    #[error("E24: command line of {found} bytes, expected at most {expected}")]
+    #[error("E24: command line has {found} bytes, expected at most {expected}")]
     CommandLineTooLong { found: u64, expected: u64 },
+    #[error(
+        "E25: kernel damaged: checksum of bytes 0 to {len:#x} is {found:08X}h, expected {expected:08X}h; write the image again"
+    )]
+    KernelDamaged { len: u64, found: u32, expected: u32 },
+
+    // E30 to E59: the kernel's ELF file.
+    #[error("E30: kernel is no ELF file: e_ident starts with {found:08X}h, expected 7F454C46h")]
+    NoElf { found: u32 },
+    #[error("E31: kernel has {found} bytes, expected at least the {expected} of an ELF64 header")]
+    ElfTooShort { found: u64, expected: u64 },
+    #[error("E32: kernel has EI_CLASS {found}, expected 2 (ELF64): build it for x86_64")]
+    ElfClass { found: u8 },
+    #[error("E33: kernel has EI_DATA {found}, expected 1 (little-endian)")]
+    ElfData { found: u8 },
+    #[error("E34: kernel has ELF version {found}, expected 1")]
+    ElfVersion { found: u32 },
+    #[error("E35: kernel has e_type {found} ({}), expected 2 (executable): {}", elf_type(*.found), elf_type_way_out(*.found))]
+    ElfType { found: u16 },
+    #[error("E36: kernel has e_machine {found}, expected 62 (x86-64)")]
+    ElfMachine { found: u16 },
+    #[error("E37: kernel has e_phentsize {found}, expected 56")]
+    ElfProgramHeaderSize { found: u16 },
+    #[error("E38: kernel has e_phnum {found}, expected 1 to {expected}")]
+    ElfProgramHeaderCount { found: u16, expected: usize },
+    #[error(
+        "E39: kernel's program headers (e_phoff {found:#x}) end at {end:#x}, expected at most {expected:#x}"
+    )]
+    ElfProgramHeadersOutside { found: u64, end: u64, expected: u64 },
+    #[error("E40: kernel has no PT_LOAD segment with p_memsz above 0, expected at least one")]
+    ElfNoSegment,
+    #[error(
+        "E41: kernel asks for a dynamic linker (PT_INTERP, segment {segment}), expected a static executable"
+    )]
+    ElfDynamic { segment: u16 },
+    #[error("E42: segment {segment}: p_filesz {found:#x}, expected at most its p_memsz {expected:#x}")]
+    SegmentFileSize { segment: u16, found: u64, expected: u64 },
+    #[error(
+        "E43: segment {segment}: p_offset {offset:#x} + p_filesz {len:#x} passes the end of the file at {expected:#x}; is the file cut off?"
+    )]
+    SegmentOutsideFile { segment: u16, offset: u64, len: u64, expected: u64 },
+    #[error(
+        "E44: segment {segment}: p_vaddr {found:#x} + p_memsz {len:#x}, expected canonical addresses (48 bits, sign-extended)"
+    )]
+    SegmentNotCanonical { segment: u16, found: u64, len: u64 },
+    #[error(
+        "E45: segment {segment}: p_align {found:#x}, expected a power of two, with p_vaddr and p_offset equal modulo it"
+    )]
+    SegmentAlignment { segment: u16, found: u64 },
+    #[error("E46: segments {segment} and {other} overlap at {found:#x}, expected separate addresses")]
+    SegmentsOverlap { segment: u16, other: u16, found: u64 },
+    #[error(
+        "E47: segment {segment} is writable and executable (p_flags {found:#x}), expected at most one; link with separate segments"
+    )]
+    SegmentWritableExecutable { segment: u16, found: u32 },
+    #[error(
+        "E48: segment {segment} would make page {found:#x} writable and executable, which it shares; align segments to 4096"
+    )]
+    SharedPageRights { segment: u16, found: u64 },
+    #[error(
+        "E49: segment {segment} covers page 0 (p_vaddr {found:#x}), which stays unmapped; link the kernel higher"
+    )]
+    SegmentNullPage { segment: u16, found: u64 },
+    #[error(
+        "E50: segment {segment} covers the mode-switch page at {expected:#x} (p_vaddr {found:#x}); link the kernel elsewhere"
+    )]
+    SegmentModeSwitch { segment: u16, found: u64, expected: u64 },
+    #[error(
+        "E51: kernel has e_entry {found:#x}, expected an address in the file's bytes of an executable segment"
+    )]
+    EntryOutside { found: u64 },
+    #[error(
+        "E52: segment {segment}: p_vaddr {found:#x} lies in the physical-memory window, {start:#x} to {end:#x}; link the kernel elsewhere"
+    )]
+    SegmentInWindow { segment: u16, found: u64, start: u64, end: u64 },
+
+    // E60 to E69: memory.
+    #[error(
+        "E60: out of memory: {what} needs {needed} KiB, {free} KiB are free from 1 MiB to 4 GiB; give the machine more"
+    )]
+    OutOfMemory { what: Purpose, needed: u64, free: u64 },
+    #[error("E61: memory too fragmented: more than {expected} pieces for the kernel")]
+    TooFragmented { expected: usize },
+    #[error("E62: address {found:#x} is mapped twice, expected free addresses for the {what}")]
+    AlreadyMapped { what: Purpose, found: u64 },
+
+    // E70 to E79: the loader itself. E71 is a panic in it, which has a text of its own.
+    #[error("E70: exception {vector} ({}) in stage2 at {eip:#x}, error code {error_code:#x}; this is a defect of Doorstep or of the machine", exception_name(*.vector))]
+    Exception { vector: u8, eip: u32, error_code: u32 },
+}
+
+/// The name of an exception (Intel SDM volume 3, table 6-1).
+fn exception_name(vector: u8) -> &'static str {
+    match vector {
+        0 => "divide error",
+        2 => "NMI",
+        3 => "breakpoint",
+        4 => "overflow",
+        5 => "bound range",
+        6 => "invalid opcode",
+        7 => "no FPU",
+        8 => "double fault",
+        10 => "invalid TSS",
+        11 => "segment not present",
+        12 => "stack fault",
+        13 => "general protection",
+        14 => "page fault",
+        16 => "FPU error",
+        17 => "alignment check",
+        18 => "machine check",
+        _ => "reserved",
+    }
+}
+
+/// What memory is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The kernel's segments.
+    Kernel,
+    /// The kernel's stack.
+    Stack,
+    /// The page tables.
+    PageTables,
+    /// What is handed to the kernel.
+    BootInfo,
+    /// The first MiB, identity-mapped.
+    FirstMib,
+    /// Physical memory at its offset.
+    PhysicalMemory,
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kernel => "kernel",
+            Self::Stack => "stack",
+            Self::PageTables => "page tables",
+            Self::BootInfo => "boot info",
+            Self::FirstMib => "first MiB",
+            Self::PhysicalMemory => "physical-memory window",
+        })
+    }
+}
+
+/// The meaning of an INT 13h status (EDD-3, section 8.1; Ralf Brown's Interrupt List, table 00234).
+fn disk_status(status: u8) -> &'static str {
+    match status {
+        0x00 => "no error told",
+        0x01 => "invalid function or parameter",
+        0x02 => "address mark not found",
+        0x03 => "write-protected",
+        0x04 => "sector not found",
+        0x05 => "reset failed",
+        0x06 => "disk changed",
+        0x08 => "DMA overrun",
+        0x09 => "DMA across 64 KiB",
+        0x0a => "bad sector",
+        0x0c => "controller failure",
+        0x10 => "uncorrectable data error",
+        0x11 => "corrected data error",
+        0x20 => "controller failure",
+        0x31 => "no medium",
+        0x40 => "seek failed",
+        0x80 => "time-out, no answer",
+        0xaa => "drive not ready",
+        0xbb => "undefined error",
+        0xe0 => "status error",
+        _ => "unknown",
+    }
+}
+
+fn elf_type(e_type: u16) -> &'static str {
+    match e_type {
+        elf::abi::ET_NONE => "none",
+        elf::abi::ET_REL => "relocatable object",
+        elf::abi::ET_DYN => "shared object or position-independent executable",
+        elf::abi::ET_CORE => "core dump",
+        _ => "unknown",
+    }
+}
+
+fn elf_type_way_out(e_type: u16) -> &'static str {
+    match e_type {
+        elf::abi::ET_REL => "link it first",
+        elf::abi::ET_DYN => "build with -C relocation-model=static",
+        _ => "is it a kernel?",
+    }
 }

@@ -6,7 +6,13 @@
 #![no_std]
 
 pub mod checksum;
+pub mod disk;
+pub mod e820;
+pub mod elf;
 pub mod error;
+pub mod frames;
+pub mod load;
 pub mod manifest;
+pub mod paging;
 
 pub use error::BootError;

@@ -118,15 +118,15 @@ const _: () = {
 };
 
 impl<'a> Manifest<'a> {
-    /// Reads the manifest from its sector.
+    /// Reads the manifest from its sector, which lies at `lba`.
     ///
     /// # Errors
     /// `ManifestMissing` without the magic number, `ManifestVersion` for another version, `ManifestDamaged` when
     /// the checksum does not fit, `ManifestField` for a value that no image of ours has.
-    pub fn from_sector(sector: &'a Sector) -> Result<Self, BootError> {
+    pub fn from_sector(lba: u64, sector: &'a Sector) -> Result<Self, BootError> {
         let raw: &RawManifest = zerocopy::transmute_ref!(sector);
         if raw.magic != MAGIC {
-            return Err(BootError::ManifestMissing { found: u64::from_be_bytes(raw.magic) });
+            return Err(BootError::ManifestMissing { lba, found: u64::from_be_bytes(raw.magic) });
         }
         let found = checksum(&sector[..CHECKED_LEN]);
         if found != raw.checksum.get() {
@@ -180,7 +180,10 @@ impl<'a> Manifest<'a> {
         let text = self.command_line.as_bytes();
         let mut command_line = [0; COMMAND_LINE_MAX];
         let Some(start) = command_line.get_mut(..text.len()) else {
-            return Err(BootError::CommandLineTooLong { found: text.len() as u64, expected: COMMAND_LINE_MAX as u64 });
+            return Err(BootError::CommandLineTooLong {
+                found: text.len() as u64,
+                expected: COMMAND_LINE_MAX as u64,
+            });
         };
         start.copy_from_slice(text);
         let mut raw = RawManifest {
@@ -203,7 +206,7 @@ impl<'a> Manifest<'a> {
         };
         raw.checksum = checksum(&raw.as_bytes()[..CHECKED_LEN]).into();
         let sector = zerocopy::transmute!(raw);
-        Manifest::from_sector(&sector)?;
+        Manifest::from_sector(0, &sector)?;
         Ok(sector)
     }
 }
@@ -227,11 +230,15 @@ fn check_config(config: &KernelConfig) -> Result<(), BootError> {
         });
     }
     let offset = config.physical_memory_offset;
-    if x86_64::VirtAddr::try_new(offset).is_err() || offset == 0 || !offset.is_multiple_of(1 << 30) {
+    let is_address = |addr: Option<u64>| addr.is_some_and(|addr| x86_64::VirtAddr::try_new(addr).is_ok());
+    let last = offset.checked_add(crate::e820::USABLE_END - 1);
+    let fits =
+        is_address(Some(offset)) && is_address(last) && last.is_some_and(|last| last >> 63 == offset >> 63);
+    if !fits || offset == 0 || !offset.is_multiple_of(1 << 30) {
         return Err(BootError::ManifestField {
             field: "physical-memory offset",
             found: offset,
-            expected: "a canonical address, a multiple of 1 GiB, not 0",
+            expected: "a multiple of 1 GiB, not 0, with 64 TiB of canonical addresses",
         });
     }
     Ok(())

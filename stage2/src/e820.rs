@@ -1,0 +1,165 @@
+//! The memory map: from what the BIOS reports (INT 15h AX=E820h) to regions that a kernel can rely on.
+//!
+//! BIOSes report entries in any order, overlapping, empty, or with types of their own (ACPI 6, section 15). Here they
+//! become regions that are sorted and disjoint; where two entries disagree, the less usable kind holds.
+
+use crate::error::BootError;
+use arrayvec::ArrayVec;
+use boot_info::{MemoryRegion, MemoryRegionKind};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Entries that a BIOS may report at most; real ones stay well below 128.
+pub const ENTRIES_MAX: usize = 256;
+
+/// Regions that can be overlaid: the BIOS's entries, and what the loader adds (page 0, EBDA, what it allocated).
+pub const REPORTS_MAX: usize = ENTRIES_MAX + 2 + crate::frames::RUNS_MAX;
+
+/// Regions that can result: the reports' ends part memory into fewer than twice as many ranges, and every second one may
+/// be usable with a part of a page cut off at each end.
+pub const REGIONS_MAX: usize = 4 * REPORTS_MAX;
+
+/// A list of regions, as reported.
+pub type Reports = ArrayVec<MemoryRegion, REPORTS_MAX>;
+
+/// A list of regions, sorted and disjoint.
+pub type Regions = ArrayVec<MemoryRegion, REGIONS_MAX>;
+
+/// Physical memory from here on is not told as usable: the loader's window to physical memory ends below.
+pub const USABLE_END: u64 = 1 << 46;
+
+const PAGE: u64 = layout::PAGE_LEN as u64;
+
+/// An entry as the BIOS writes it (ACPI 6, section 15.1, table 15.2).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes)]
+pub struct Entry {
+    base_low: u32,
+    base_high: u32,
+    len_low: u32,
+    len_high: u32,
+    kind: u32,
+    attributes: u32,
+}
+
+impl Entry {
+    /// Bytes of an entry with its extended attributes.
+    pub const LEN: u32 = 24;
+
+    /// Bytes that an entry has at least: those without extended attributes.
+    pub const LEN_MIN: u32 = 20;
+
+    /// Extended attributes, bit 0: the entry counts. Set before the BIOS is asked, because one that returns
+    /// [`Self::LEN_MIN`] bytes leaves it alone.
+    const ENABLED: u32 = 1;
+
+    /// What the BIOS is given to overwrite.
+    pub const BLANK: Self =
+        Self { base_low: 0, base_high: 0, len_low: 0, len_high: 0, kind: 0, attributes: Self::ENABLED };
+
+    /// An entry with its extended attributes.
+    #[must_use]
+    pub fn new(base: u64, len: u64, kind: u32, attributes: u32) -> Self {
+        let [base, len] = [base, len].map(|value| zerocopy::transmute!(value.to_le_bytes()));
+        let ([base_low, base_high], [len_low, len_high]): ([u32; 2], [u32; 2]) = (base, len);
+        Self { base_low, base_high, len_low, len_high, kind, attributes }
+    }
+
+    /// The region that the entry reports; nothing when it is empty or does not count.
+    ///
+    /// A range that would pass 2^64 ends there, less one page.
+    #[must_use]
+    pub fn region(&self) -> Option<MemoryRegion> {
+        let join = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
+        let start = join(self.base_low, self.base_high);
+        let end = start.saturating_add(join(self.len_low, self.len_high));
+        let kind = match self.kind {
+            1 => MemoryRegionKind::USABLE,
+            3 => MemoryRegionKind::ACPI_RECLAIMABLE,
+            4 => MemoryRegionKind::ACPI_NVS,
+            5 => MemoryRegionKind::BAD,
+            _ => MemoryRegionKind::RESERVED,
+        };
+        (end > start && self.attributes & Self::ENABLED != 0).then_some(MemoryRegion::new(start, end, kind))
+    }
+}
+
+/// Adds a region to the reports.
+///
+/// # Errors
+/// `MemoryMapTooLong` when there are too many.
+pub fn report(reports: &mut Reports, region: MemoryRegion) -> Result<(), BootError> {
+    reports.try_push(region).map_err(|_| BootError::MemoryMapTooLong { expected: REPORTS_MAX })
+}
+
+/// Overlays all reports: afterwards `regions` is sorted and disjoint, covers the bytes that were reported and no
+/// others, and each byte has the least usable kind that any report gives it. Usable regions are whole pages; what
+/// is cut off them, and usable memory beyond [`USABLE_END`], is reserved.
+///
+/// Takes time in the square of the number of reports, and no memory.
+pub fn overlay(reports: &[MemoryRegion], regions: &mut Regions) {
+    regions.clear();
+    let ends = || reports.iter().flat_map(|report| [report.start_addr, report.end_addr]);
+    let mut last = MemoryRegion::EMPTY;
+    let mut start = 0;
+    while let Some(end) = ends().filter(|&end| end > start).min() {
+        let covers = |report: &&MemoryRegion| report.start_addr <= start && start < report.end_addr;
+        match reports.iter().filter(covers).map(|report| report.kind).max() {
+            Some(kind) if kind == last.kind && last.end_addr == start => last.end_addr = end,
+            Some(kind) => {
+                push_pages(regions, last);
+                last = MemoryRegion::new(start, end, kind);
+            }
+            None => {}
+        }
+        start = end;
+    }
+    push_pages(regions, last);
+}
+
+/// Appends a region; a usable one rounded inward to pages, with the rest of it reserved.
+fn push_pages(regions: &mut Regions, region: MemoryRegion) {
+    let MemoryRegion { start_addr, end_addr, kind, .. } = region;
+    if kind != MemoryRegionKind::USABLE {
+        return push(regions, region);
+    }
+    let pages_end = (end_addr.min(USABLE_END) / PAGE * PAGE).max(start_addr);
+    let pages_start = start_addr.div_ceil(PAGE).saturating_mul(PAGE).min(pages_end);
+    push(regions, MemoryRegion::new(start_addr, pages_start, MemoryRegionKind::RESERVED));
+    push(regions, MemoryRegion::new(pages_start, pages_end, MemoryRegionKind::USABLE));
+    push(regions, MemoryRegion::new(pages_end, end_addr, MemoryRegionKind::RESERVED));
+}
+
+/// Appends a region, if it is not empty: as part of the last one where that has the same kind and ends here.
+fn push(regions: &mut Regions, region: MemoryRegion) {
+    match regions.last_mut() {
+        _ if region.is_empty() => {}
+        Some(last) if last.end_addr == region.start_addr && last.kind == region.kind => {
+            last.end_addr = region.end_addr
+        }
+        _ => regions.push(region),
+    }
+}
+
+/// Number of usable bytes.
+#[must_use]
+pub fn usable_len(regions: &[MemoryRegion]) -> u64 {
+    regions.iter().filter(|region| region.kind == MemoryRegionKind::USABLE).map(MemoryRegion::len).sum()
+}
+
+/// Where the extended BIOS data area begins, which the BIOS may forget to report: the lower one of what its segment
+/// at 40:0Eh and the conventional memory at 40:13h say, where they make sense (Ralf Brown's Interrupt List, MEM
+/// 0040h).
+///
+/// `ebda_segment` is a real-mode segment, `conventional_kib` a number of KiB.
+#[must_use]
+pub fn ebda_start(ebda_segment: u16, conventional_kib: u16) -> u64 {
+    const LOWEST: u64 = 0x4_0000;
+    [u64::from(ebda_segment) << 4, u64::from(conventional_kib) << 10]
+        .into_iter()
+        .filter(|addr| (LOWEST..EBDA_END).contains(addr))
+        .min()
+        .unwrap_or(EBDA_END)
+}
+
+/// End of conventional memory: the video memory begins.
+pub const EBDA_END: u64 = 0xa_0000;
