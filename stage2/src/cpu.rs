@@ -1,0 +1,60 @@
+//! What the CPU can do (Intel SDM volume 2, CPUID; AMD64 volume 3, appendix E).
+
+use core::arch::asm;
+use core::arch::x86::__cpuid;
+use stage2::BootError;
+use stage2::paging::PagingFeatures;
+use x86_64::registers::rflags::RFlags;
+
+const EXTENDED_MAX: u32 = 0x8000_0000;
+const EXTENDED_FEATURES: u32 = 0x8000_0001;
+const NO_EXECUTE: u32 = 1 << 20;
+const GIB_PAGES: u32 = 1 << 26;
+const LONG_MODE: u32 = 1 << 29;
+
+/// Makes sure that this is a 64-bit CPU, and finds out what it can do for paging.
+///
+/// # Errors
+/// `NoCpuid`, `NoLongMode`.
+pub(crate) fn detect() -> Result<PagingFeatures, BootError> {
+    if !has_cpuid() {
+        return Err(BootError::NoCpuid);
+    }
+    let features =
+        if __cpuid(EXTENDED_MAX).eax >= EXTENDED_FEATURES { __cpuid(EXTENDED_FEATURES).edx } else { 0 };
+    if features & LONG_MODE == 0 {
+        return Err(BootError::NoLongMode { found: features });
+    }
+    Ok(PagingFeatures { no_execute: features & NO_EXECUTE != 0, gib_pages: features & GIB_PAGES != 0 })
+}
+
+/// A CPU has CPUID when software can change the ID flag.
+fn has_cpuid() -> bool {
+    let changed: u32;
+    // SAFETY: the flags are put back as they were; the pushes are balanced.
+    unsafe {
+        asm!(
+            "pushfd",
+            "pop {before}",
+            "mov {changed}, {before}",
+            "xor {changed}, {id}",
+            "push {changed}",
+            "popfd",
+            "pushfd",
+            "pop {changed}",
+            "push {before}",
+            "popfd",
+            "xor {changed}, {before}",
+            before = out(reg) _,
+            changed = out(reg) changed,
+            id = const RFlags::ID.bits(),
+        );
+    }
+    RFlags::from_bits_truncate(changed.into()).contains(RFlags::ID)
+}
+
+/// The time stamp counter, in ticks. Every 64-bit CPU has it.
+pub(crate) fn time_stamp() -> u64 {
+    // SAFETY: only called after `detect` found a 64-bit CPU.
+    unsafe { core::arch::x86::_rdtsc() }
+}

@@ -1,0 +1,81 @@
+//! The 80x25 text screen: every message of the loader, from where the BIOS left the cursor.
+//!
+//! Sources: Ralf Brown's Interrupt List, MEM 0040h (video state); IBM VGA, memory at B8000h, CRT controller at 3D4h.
+
+use crate::bios::{self, data_area};
+use crate::port;
+use volatile::VolatilePtr;
+
+const COLUMNS: usize = 80;
+const ROWS: usize = 25;
+const MEMORY_ADDR: usize = 0xb_8000;
+
+/// Light grey on black, the BIOS's own.
+const ATTRIBUTE: u16 = 0x07 << 8;
+const BLANK: u16 = ATTRIBUTE | b' ' as u16;
+
+/// The text modes with 80 columns at B8000h.
+const TEXT_MODES: [u8; 2] = [2, 3];
+
+const CRTC_INDEX: u16 = 0x3d4;
+const CRTC_DATA: u16 = 0x3d5;
+const CURSOR_HIGH: u8 = 0x0e;
+const CURSOR_LOW: u8 = 0x0f;
+
+/// Makes sure that the screen shows text.
+pub(crate) fn init() {
+    if !TEXT_MODES.contains(&(data_area::read_u8(data_area::VIDEO_MODE) & 0x7f)) {
+        bios::set_text_mode();
+    }
+}
+
+/// Writes a text at the cursor and moves it, scrolling as needed. The BIOS is told where it stands.
+pub(crate) fn write(text: &str) {
+    let mut column = usize::from(data_area::read_u8(data_area::CURSOR)).min(COLUMNS - 1);
+    let mut row = usize::from(data_area::read_u8(data_area::CURSOR + 1)).min(ROWS - 1);
+    for byte in text.bytes() {
+        if byte == b'\n' || column == COLUMNS {
+            column = 0;
+            row += 1;
+        }
+        if row == ROWS {
+            scroll();
+            row -= 1;
+        }
+        if byte != b'\n' {
+            cell(row, column).write(ATTRIBUTE | u16::from(byte));
+            column += 1;
+        }
+    }
+    let column = column.min(COLUMNS - 1);
+    let [low, high, ..] = (row * COLUMNS + column).to_le_bytes();
+    data_area::write_u8(data_area::CURSOR, column.to_le_bytes()[0]);
+    data_area::write_u8(data_area::CURSOR + 1, row.to_le_bytes()[0]);
+    for (index, value) in [(CURSOR_HIGH, high), (CURSOR_LOW, low)] {
+        // SAFETY: these registers of the CRT controller place the cursor.
+        unsafe {
+            port::write(CRTC_INDEX, index);
+            port::write(CRTC_DATA, value);
+        }
+    }
+}
+
+/// Moves all rows up by one and clears the last.
+fn scroll() {
+    for row in 0..ROWS {
+        for column in 0..COLUMNS {
+            let below = if row + 1 < ROWS { cell(row + 1, column).read() } else { BLANK };
+            cell(row, column).write(below);
+        }
+    }
+}
+
+/// A character on the screen: its code, and its attribute in the high byte.
+fn cell(row: usize, column: usize) -> VolatilePtr<'static, u16> {
+    assert!(row < ROWS && column < COLUMNS);
+    let addr = MEMORY_ADDR + (row * COLUMNS + column) * size_of::<u16>();
+    let pointer =
+        core::ptr::NonNull::new(core::ptr::with_exposed_provenance_mut(addr)).expect("not address 0");
+    // SAFETY: the cell lies in the video memory, which no Rust object uses.
+    unsafe { VolatilePtr::new(pointer) }
+}

@@ -1,0 +1,37 @@
+//! The end of a boot that failed: the reason stays on the screen until a key is pressed, then the machine restarts.
+
+use crate::bios;
+use crate::console::println;
+use crate::port;
+use core::arch::asm;
+use core::fmt::Display;
+
+/// Says why the boot ended, waits for a key, restarts.
+pub(crate) fn stop(error: &dyn Display) -> ! {
+    println!("boot error {error}");
+    println!("Press a key to restart.");
+    bios::wait_for_key();
+    restart()
+}
+
+/// Resets the machine: through the 8042, the chipset's reset register, and at last by a triple fault.
+fn restart() -> ! {
+    const COMMAND_8042: u16 = 0x64;
+    const PULSE_RESET: u8 = 0xfe;
+    const RESET_CONTROL: u16 = 0xcf9;
+    const FULL_RESET: u8 = 0x06;
+    // SAFETY: nothing is left that a reset could disturb; an IDT without entries turns the exception into a reset.
+    unsafe {
+        port::write(COMMAND_8042, PULSE_RESET);
+        for _ in 0..100_000 {
+            port::read(COMMAND_8042);
+        }
+        port::write(RESET_CONTROL, FULL_RESET);
+        asm!("push 0", "push 0", "lidt [esp]", "ud2", options(noreturn));
+    }
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    stop(&format_args!("E71: panic in stage2: {info}"))
+}
