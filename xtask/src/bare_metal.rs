@@ -1,8 +1,8 @@
 //! Builds the crates that run on the bare machine, each for its own target.
 
-use crate::interrupt;
 use crate::toolchain::{BUILD_STD, Toolchain};
 use crate::workspace::Workspace;
+use crate::{interrupt, output};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use std::fs;
@@ -72,9 +72,8 @@ pub(crate) const FOREIGN_KERNEL: Package =
 /// Every package for the bare machine.
 pub(crate) const ALL: [&Package; 5] = [&STAGE1, &STAGE2, &KERNEL, &TEST_KERNELS, &FOREIGN_KERNEL];
 
-/// Builds packages with one toolchain into one folder.
+/// Builds packages with one toolchain.
 pub(crate) struct Builder<'a> {
-    pub(crate) shell: &'a Shell,
     pub(crate) workspace: &'a Workspace,
     pub(crate) toolchain: &'a Toolchain,
 }
@@ -82,47 +81,52 @@ pub(crate) struct Builder<'a> {
 impl Builder<'_> {
     /// The boot stages' ELF files: stage1, stage2.
     pub(crate) fn stages(&self) -> Result<[Vec<u8>; 2]> {
-        Ok([self.stage(&STAGE1)?, self.stage(&STAGE2)?])
+        let (stage1, stage2) = both(|| self.stage(&STAGE1), || self.stage(&STAGE2));
+        Ok([stage1?, stage2?])
     }
 
     fn stage(&self, package: &Package) -> Result<Vec<u8>> {
         self.build(package, &[])?;
-        read(&self.target_folder(package).join("stage").join(package.name))
+        read(&self.results(package).join("stage").join(package.name))
     }
 
     /// Builds a package with kernels and gives the folder with their ELF files.
     pub(crate) fn kernels(&self, package: &Package, profile: Profile) -> Result<PathBuf> {
         self.build(package, &["--profile", profile.name()])?;
-        Ok(self.target_folder(package).join(profile.folder()))
+        Ok(self.results(package).join(profile.folder()))
     }
 
     fn build(&self, package: &Package, more: &[&str]) -> Result<()> {
-        let command = self.toolchain.cargo(self.shell).arg("build");
+        let shell = self.shell()?;
+        output::note(&format!("building {} for {}", package.name, package.target));
+        let command = self.toolchain.cargo(&shell).arg("build");
         self.finish(command, package, more).with_context(|| format!("{} does not build", package.name))
     }
 
     /// Runs clippy over a package; a warning is an error.
     pub(crate) fn lint(&self, package: &Package) -> Result<()> {
-        let command = self.toolchain.clippy(self.shell)?;
+        let shell = self.shell()?;
+        let command = self.toolchain.clippy(&shell)?;
         self.finish(command, package, &["--", "-D", "warnings"])
             .with_context(|| format!("clippy is not content with {}", package.name))
     }
 
     /// Makes a package's documentation; a warning is an error.
     pub(crate) fn document(&self, package: &Package) -> Result<()> {
-        let command = self.toolchain.cargo(self.shell).arg("doc").arg("--no-deps");
+        let shell = self.shell()?;
+        let command = self.toolchain.cargo(&shell).arg("doc").arg("--no-deps");
         self.finish(command.env("RUSTDOCFLAGS", "-D warnings"), package, &[])
             .with_context(|| format!("rustdoc is not content with {}", package.name))
     }
 
     fn finish(&self, command: Cmd<'_>, package: &Package, more: &[&str]) -> Result<()> {
         let target = format!("targets/{}.json", package.target);
-        // Cargo looks for its configuration, and for the target's file, from here.
-        let _root = self.shell.push_dir(&self.workspace.root);
+        // Quiet, because several of them talk at the same time; warnings and errors are shown.
         command
+            .arg("--quiet")
             .args(["--package", package.name, "--target", &target])
             .arg("--target-dir")
-            .arg(self.folder())
+            .arg(self.folder(package))
             .args(package.options)
             .args(BUILD_STD)
             .args(more)
@@ -130,14 +134,33 @@ impl Builder<'_> {
         interrupt::check()
     }
 
-    fn target_folder(&self, package: &Package) -> PathBuf {
-        self.folder().join(package.target)
+    /// Where cargo looks for its configuration, and for the target's file.
+    fn shell(&self) -> Result<Shell> {
+        let shell = Shell::new()?;
+        shell.change_dir(&self.workspace.root);
+        Ok(shell)
     }
 
-    /// A target folder of its own: another compiler than the host's works here, and neither waits for the other.
-    fn folder(&self) -> PathBuf {
-        self.workspace.target.join("bare-metal")
+    /// A target folder for each target: no build waits for another one, nor for the host's.
+    fn folder(&self, package: &Package) -> PathBuf {
+        self.workspace.target.join("bare-metal").join(package.target)
     }
+
+    fn results(&self, package: &Package) -> PathBuf {
+        self.folder(package).join(package.target)
+    }
+}
+
+/// Does two things at the same time: a new `core` is compiled for each target, and one compiler keeps one processor busy.
+pub(crate) fn both<A, B: Send>(one: impl FnOnce() -> A, other: impl FnOnce() -> B + Send) -> (A, B) {
+    std::thread::scope(|scope| {
+        let other = scope.spawn(other);
+        let one = one();
+        match other.join() {
+            Ok(other) => (one, other),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 /// Reads a file; the error names it.

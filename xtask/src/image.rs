@@ -9,7 +9,7 @@ mod file;
 pub(crate) use disk::{DiskImage, Image, Stages};
 pub(crate) use file::write_atomically;
 
-use crate::bare_metal::{Builder, KERNEL, Profile, read};
+use crate::bare_metal::{Builder, KERNEL, Profile, both, read};
 use crate::output;
 use crate::strip::strip;
 use crate::toolchain::Toolchain;
@@ -67,12 +67,15 @@ pub(crate) fn build(shell: &Shell, contents: &Contents, path: Option<&Path>) -> 
     // A kernel that would be refused is refused before anything is built.
     let given = contents.kernel.as_deref().map(read_kernel).transpose()?;
     let toolchain = Toolchain::find(shell)?;
-    let builder = Builder { shell, workspace: &workspace, toolchain: &toolchain };
-    let [stage1, stage2] = builder.stages()?;
-    let kernel = match given {
-        Some(kernel) => kernel,
-        None => read_kernel(&builder.kernels(&KERNEL, contents.profile)?.join(KERNEL.name))?,
-    };
+    let builder = Builder { workspace: &workspace, toolchain: &toolchain };
+    let (stages, kernel) = both(
+        || builder.stages(),
+        || match given {
+            Some(kernel) => Ok(kernel),
+            None => read_kernel(&builder.kernels(&KERNEL, contents.profile)?.join(KERNEL.name)),
+        },
+    );
+    let ([stage1, stage2], kernel) = (stages?, kernel?);
     let image = image(shell, &Stages::flatten(&stage1, &stage2)?, &kernel, &contents.cmdline)?;
 
     let path = match path {

@@ -20,7 +20,7 @@ pub(crate) fn run(_: &Options) -> Result<ExitCode> {
     let shell = Shell::new()?;
     let workspace = Workspace::find(&shell)?;
     let toolchain = Toolchain::find(&shell)?;
-    let builder = Builder { shell: &shell, workspace: &workspace, toolchain: &toolchain };
+    let builder = Builder { workspace: &workspace, toolchain: &toolchain };
     let _folder = shell.push_dir(&workspace.root);
     let cargo = workspace::active_cargo();
     let target = &workspace.target;

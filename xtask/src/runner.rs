@@ -10,7 +10,7 @@ use xshell::Shell;
 
 /// Boot a kernel that cargo has built (cargo's runner).
 ///
-/// Lets `cargo run --package kernel --target targets/x86_64-kernel.json` boot where the active toolchain can build it.
+/// The image is put beside the kernel. Lets `cargo run --package kernel --target targets/x86_64-kernel.json` boot where the active toolchain can build it.
 #[derive(Args)]
 pub(crate) struct Options {
     /// The kernel
@@ -23,6 +23,6 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let shell = Shell::new()?;
     let contents = image::Contents { kernel: Some(options.kernel.clone()), ..image::Contents::default() };
-    let path = image::build(&shell, &contents, None)?;
+    let path = image::build(&shell, &contents, Some(&options.kernel.with_extension("img")))?;
     qemu::boot(&path, &options.machine)
 }

@@ -1,7 +1,7 @@
 //! What the boot tests are made of: built once, used by all of them.
 
 use super::booted::Booted;
-use crate::bare_metal::{Builder, FOREIGN_KERNEL, KERNEL, Profile, TEST_KERNELS, read};
+use crate::bare_metal::{Builder, FOREIGN_KERNEL, KERNEL, Profile, TEST_KERNELS, both, read};
 use crate::guest::Machine;
 use crate::image::{self, DiskImage, Image, Stages};
 use crate::interrupt;
@@ -38,14 +38,26 @@ impl Parts {
     /// Builds everything that a test boots.
     pub(crate) fn build(shell: &Shell, workspace: Workspace) -> Result<Self> {
         let toolchain = Toolchain::find(shell)?;
-        let builder = Builder { shell, workspace: &workspace, toolchain: &toolchain };
-        let [stage1, stage2] = builder.stages()?;
+        let builder = Builder { workspace: &workspace, toolchain: &toolchain };
+        let (stages, kernels) = both(
+            || builder.stages(),
+            || -> Result<_> {
+                Ok([
+                    builder.kernels(&KERNEL, Profile::Dev)?.join(KERNEL.name),
+                    builder.kernels(&KERNEL, Profile::Release)?.join(KERNEL.name),
+                    builder.kernels(&TEST_KERNELS, Profile::Release)?,
+                    builder.kernels(&FOREIGN_KERNEL, Profile::Release)?,
+                ])
+            },
+        );
+        let ([stage1, stage2], [kernel_dev, kernel_release, test_kernels, foreign_kernels]) =
+            (stages?, kernels?);
         Ok(Self {
             stages: Stages::flatten(&stage1, &stage2)?,
-            kernel_dev: builder.kernels(&KERNEL, Profile::Dev)?.join(KERNEL.name),
-            kernel_release: builder.kernels(&KERNEL, Profile::Release)?.join(KERNEL.name),
-            test_kernels: builder.kernels(&TEST_KERNELS, Profile::Release)?,
-            foreign_kernels: builder.kernels(&FOREIGN_KERNEL, Profile::Release)?,
+            kernel_dev,
+            kernel_release,
+            test_kernels,
+            foreign_kernels,
             linker: toolchain.linker().to_owned(),
             xtask: env::current_exe()?,
             folder: workspace.output().join("test"),
