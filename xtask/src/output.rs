@@ -21,9 +21,14 @@ pub(crate) fn command(command: &impl Display) {
     note(&format!("$ {command}"));
 }
 
-/// A command line that a shell takes as it stands.
+/// A command line that a shell takes as it stands, with no more quotes than it needs.
 pub(crate) fn shell_line<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
-    shell_words::join(words)
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_=,.:/+@%".contains(character);
+    let quote = |word: &'a str| {
+        let needs_none = !word.is_empty() && word.chars().all(is_plain);
+        if needs_none { word.into() } else { shell_words::quote(word) }
+    };
+    words.into_iter().map(quote).collect::<Vec<_>>().join(" ")
 }
 
 /// Lays out rows in columns: the first column to the left, the others to the right.
@@ -56,6 +61,7 @@ mod tests {
 
     #[test]
     fn a_printed_command_survives_the_shell() {
-        assert_eq!(shell_line(["qemu", "file=/a b/c.img"]), "qemu 'file=/a b/c.img'");
+        assert_eq!(shell_line(["qemu", "file=/a b/c.img", ""]), "qemu 'file=/a b/c.img' ''");
+        assert_eq!(shell_line(["qemu", "format=raw,file=/c.img"]), "qemu format=raw,file=/c.img");
     }
 }

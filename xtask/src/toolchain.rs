@@ -168,14 +168,15 @@ struct Found {
 }
 
 fn look_around(shell: &Shell) -> Found {
-    let mut candidates = Vec::new();
-    candidates.extend(active(shell));
+    let mut candidates: Vec<Candidate> = active(shell).into_iter().collect();
     let listing = cmd!(shell, "rustup toolchain list -v").quiet().ignore_stderr().read();
-    for sysroot in listing.iter().flat_map(|listing| rustup_sysroots(listing)) {
-        candidates.extend(examine(shell, Origin::Rustup, &sysroot));
-    }
-    for sysroot in system_sysroots() {
-        candidates.extend(examine(shell, Origin::System, &sysroot));
+    let rustups = listing.iter().flat_map(|listing| rustup_sysroots(listing));
+    let rustups = rustups.map(|sysroot| (Origin::Rustup, sysroot));
+    let systems = system_sysroots().into_iter().map(|sysroot| (Origin::System, sysroot));
+    for (origin, sysroot) in rustups.chain(systems) {
+        if candidates.iter().all(|candidate| candidate.sysroot != sysroot) {
+            candidates.extend(examine(shell, origin, &sysroot));
+        }
     }
     Found { candidates, has_rustup: listing.is_ok() }
 }
