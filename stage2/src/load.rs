@@ -132,6 +132,10 @@ impl LoadedKernel {
         let chunk_range = offset..offset + chunk.len() as u64;
         for segment in &self.kernel.segments {
             let part = intersection(&segment.file_range(), &chunk_range);
+            if part.is_empty() {
+                // Its end lies before its start, which would change where only one of them wraps.
+                continue;
+            }
             let to_virtual = segment.virtual_addr.wrapping_sub(segment.file_offset);
             let virtual_range = part.start.wrapping_add(to_virtual)..part.end.wrapping_add(to_virtual);
             for (physical_addr, range) in self.physical(virtual_range) {
