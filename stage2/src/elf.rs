@@ -258,7 +258,7 @@ fn check_addresses(index: u16, header: &ProgramHeader) -> Result<(), BootError> 
     // The last page stays free, so that the end of every range of pages is an address, too.
     let is_canonical = |addr| VirtAddr::try_new(addr).is_ok();
     let same_half = first >> 63 == last >> 63;
-    if !is_canonical(first) || !is_canonical(last) || !same_half || last >= u64::MAX - PAGE {
+    if !is_canonical(first) || !is_canonical(last) || !same_half || last > u64::MAX - PAGE {
         return Err(not_canonical);
     }
     if first < PAGE {
