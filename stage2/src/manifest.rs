@@ -40,7 +40,7 @@ impl Stage2Descriptor {
 pub struct Piece {
     /// LBA of the first sector.
     pub lba: u64,
-    /// Length in bytes; the rest of the last sector is zero.
+    /// Length in bytes, at least one; the rest of the last sector is zero.
     pub len: u64,
     /// [`checksum`] of these bytes.
     pub checksum: u32,
@@ -154,6 +154,13 @@ impl<'a> Manifest<'a> {
             len: raw.kernel.len.get(),
             checksum: raw.kernel.checksum.get(),
         };
+        if kernel.len == 0 {
+            return Err(BootError::ManifestField {
+                field: "kernel length",
+                found: kernel.len,
+                expected: "at least 1 byte",
+            });
+        }
         let image_sectors = raw.image_sectors.get();
         if kernel.lba.checked_add(kernel.sectors()).is_none_or(|end| end > image_sectors) {
             return Err(BootError::ManifestField {
