@@ -46,8 +46,10 @@ pub enum BootError {
         "E20: no manifest at LBA {lba}: found {found:016X}h, expected \"DOORMFST\"; write the image again"
     )]
     ManifestMissing { lba: u64, found: u64 },
-    #[error("E21: manifest damaged: checksum {found:08X}h, expected {expected:08X}h; write the image again")]
-    ManifestDamaged { found: u32, expected: u32 },
+    #[error(
+        "E21: manifest damaged: checksum {found:016X}h, expected {expected:016X}h; write the image again"
+    )]
+    ManifestDamaged { found: u64, expected: u64 },
     #[error("E22: manifest of version {found}, expected {expected}; build the image again")]
     ManifestVersion { found: u32, expected: u32 },
     #[error("E23: manifest: {field} is {found:#x}, expected {expected}; build the image again")]
@@ -55,9 +57,9 @@ pub enum BootError {
     #[error("E24: command line has {found} bytes, expected at most {expected}")]
     CommandLineTooLong { found: u64, expected: u64 },
     #[error(
-        "E25: kernel damaged: checksum of bytes 0 to {len:#x} is {found:08X}h, expected {expected:08X}h; write the image again"
+        "E25: kernel damaged: checksum of bytes 0 to {len:#x} is {found:016X}h, expected {expected:016X}h; write the image again"
     )]
-    KernelDamaged { len: u64, found: u32, expected: u32 },
+    KernelDamaged { len: u64, found: u64, expected: u64 },
 
     // E30 to E59: the kernel's ELF file.
     #[error("E30: kernel is no ELF file: e_ident starts with {found:08X}h, expected 7F454C46h")]
@@ -139,20 +141,20 @@ pub enum BootError {
     #[error("E62: address {found:#x} is mapped twice, expected free addresses for the {what}")]
     AlreadyMapped { what: Purpose, found: u64 },
 
-    // E70 to E79: the loader itself. E71 is a panic in it, which has a text of its own.
+    // E70 to E79: the loader itself.
     #[error("E70: exception {vector} ({}) in stage2 at {eip:#x}, error code {error_code:#x}; this is a defect of Doorstep or of the machine", exception_name(*.vector))]
-    Exception { vector: u8, eip: u32, error_code: u32 },
+    Exception { vector: u32, eip: u32, error_code: u32 },
 }
 
 /// The name of an exception (Intel SDM volume 3, table 6-1).
-fn exception_name(vector: u8) -> &'static str {
+fn exception_name(vector: u32) -> &'static str {
     match vector {
         0 => "divide error",
         2 => "NMI",
         3 => "breakpoint",
         4 => "overflow",
         5 => "bound range",
-        6 => "invalid opcode",
+        6 => "panic, or invalid opcode",
         7 => "no FPU",
         8 => "double fault",
         10 => "invalid TSS",

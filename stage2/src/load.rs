@@ -87,7 +87,7 @@ fn read_chunk<'disk>(
     Ok(&disk.read(piece.lba + first, sectors)?[..len])
 }
 
-fn check(checksum: &Checksum, len: u64, expected: u32) -> Result<(), BootError> {
+fn check(checksum: &Checksum, len: u64, expected: u64) -> Result<(), BootError> {
     let found = checksum.value();
     if found == expected { Ok(()) } else { Err(BootError::KernelDamaged { len, found, expected }) }
 }

@@ -6,7 +6,6 @@
 
 #![no_std]
 #![no_main]
-#![feature(abi_x86_interrupt)]
 
 mod a20;
 mod bios;

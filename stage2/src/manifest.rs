@@ -17,7 +17,7 @@ pub type Sector = [u8; layout::SECTOR_LEN as usize];
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Stage2Descriptor {
-    /// [`checksum`] of all of stage2's sectors.
+    /// [`crc32`](crate::checksum::crc32) of all of stage2's sectors.
     pub checksum: U32,
     /// LBA of stage2's first sector.
     pub lba: U32,
@@ -43,7 +43,7 @@ pub struct Piece {
     /// Length in bytes, at least one; the rest of the last sector is zero.
     pub len: u64,
     /// [`checksum`] of these bytes.
-    pub checksum: u32,
+    pub checksum: u64,
 }
 
 impl Piece {
@@ -60,7 +60,7 @@ pub struct Manifest<'a> {
     /// The kernel's ELF file.
     pub kernel: Piece,
     /// [`checksum`] of the first [`head_len`] bytes of the kernel's file, which hold its headers.
-    pub kernel_head_checksum: u32,
+    pub kernel_head_checksum: u64,
     /// What the kernel asked for.
     pub config: KernelConfig,
     /// Number of sectors of the whole image.
@@ -83,8 +83,7 @@ const VERSION: u32 = 1;
 struct RawPiece {
     lba: U64,
     len: U64,
-    checksum: U32,
-    reserved: U32,
+    checksum: U64,
 }
 
 #[repr(C)]
@@ -92,16 +91,17 @@ struct RawPiece {
 struct RawManifest {
     magic: [u8; 8],
     version: U32,
-    kernel_head_checksum: U32,
+    reserved: U32,
+    kernel_head_checksum: U64,
     kernel: RawPiece,
     stack_len: U64,
     physical_memory_offset: U64,
     image_sectors: U64,
-    reserved: [u8; 42],
+    unused: [u8; 30],
     command_line_len: U16,
     command_line: [u8; COMMAND_LINE_MAX],
     /// Of everything before it.
-    checksum: U32,
+    checksum: U64,
 }
 
 /// Bytes of the longest command line.
@@ -196,17 +196,17 @@ impl<'a> Manifest<'a> {
         let mut raw = RawManifest {
             magic: MAGIC,
             version: VERSION.into(),
+            reserved: 0.into(),
             kernel_head_checksum: self.kernel_head_checksum.into(),
             kernel: RawPiece {
                 lba: self.kernel.lba.into(),
                 len: self.kernel.len.into(),
                 checksum: self.kernel.checksum.into(),
-                reserved: 0.into(),
             },
             stack_len: self.config.stack_len.into(),
             physical_memory_offset: self.config.physical_memory_offset.into(),
             image_sectors: self.image_sectors.into(),
-            reserved: [0; 42],
+            unused: [0; 30],
             command_line_len: U16::new(text.len().try_into().unwrap_or(u16::MAX)),
             command_line,
             checksum: 0.into(),

@@ -47,27 +47,33 @@ pub(crate) struct Package {
     pub(crate) options: &'static [&'static str],
 }
 
+/// `core` and `compiler_builtins` bring `memcpy` and its like.
+const FAST_CORE: &str = "-Zbuild-std-features=compiler-builtins-mem";
+
+/// The same, with the smaller one of two algorithms wherever `core` has two.
+const SMALL_CORE: &str = "-Zbuild-std-features=compiler-builtins-mem,optimize_for_size";
+
 /// The boot sector.
 pub(crate) const STAGE1: Package =
-    Package { name: "stage1", target: "i386-stage1", options: &["--profile", "stage"] };
+    Package { name: "stage1", target: "i386-stage1", options: &["--profile", "stage", SMALL_CORE] };
 
 /// The second stage.
 pub(crate) const STAGE2: Package = Package {
     name: "stage2",
     target: "i686-stage2",
-    options: &["--profile", "stage", "--features", "bare-metal"],
+    options: &["--profile", "stage", "--features", "bare-metal", SMALL_CORE],
 };
 
 /// The kernel.
-pub(crate) const KERNEL: Package = Package { name: "kernel", target: "x86_64-kernel", options: &[] };
+pub(crate) const KERNEL: Package = Package { name: "kernel", target: "x86_64-kernel", options: &[FAST_CORE] };
 
 /// Kernels that test one promise of the loader each.
 pub(crate) const TEST_KERNELS: Package =
-    Package { name: "test-kernels", target: "x86_64-kernel", options: &[] };
+    Package { name: "test-kernels", target: "x86_64-kernel", options: &[FAST_CORE] };
 
 /// Kernels that know nothing of the loader.
 pub(crate) const FOREIGN_KERNEL: Package =
-    Package { name: "foreign-kernel", target: "x86_64-kernel", options: &[] };
+    Package { name: "foreign-kernel", target: "x86_64-kernel", options: &[FAST_CORE] };
 
 /// Every package for the bare machine.
 pub(crate) const ALL: [&Package; 5] = [&STAGE1, &STAGE2, &KERNEL, &TEST_KERNELS, &FOREIGN_KERNEL];

@@ -90,11 +90,7 @@ impl Toolchain {
 }
 
 /// What every build for the targets in `targets/` has to be told.
-pub(crate) const BUILD_STD: [&str; 3] = [
-    "-Zbuild-std=core,compiler_builtins",
-    "-Zbuild-std-features=compiler-builtins-mem",
-    "-Zjson-target-spec",
-];
+pub(crate) const BUILD_STD: [&str; 2] = ["-Zbuild-std=core,compiler_builtins", "-Zjson-target-spec"];
 
 /// A toolchain that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use crate::output;
 use anyhow::{Context, Result, ensure};
 use boot_info::KernelConfig;
 use layout::{SECTOR_LEN, STAGE1_ADDR, STAGE1_LBA, STAGE2_ADDR, STAGE2_LBA, STAGE2_MAX_SECTORS};
-use stage2::checksum::checksum;
+use stage2::checksum::{checksum, crc32};
 use stage2::manifest::{Manifest, Piece, Stage2Descriptor, head_len};
 use std::ops::Range;
 use zerocopy::IntoBytes;
@@ -64,7 +64,7 @@ impl Image<'_> {
         let Stages { stage1, stage2 } = self.stages;
         let stage2_piece = piece(STAGE2_LBA.into(), stage2);
         let descriptor = Stage2Descriptor {
-            checksum: stage2_piece.checksum.into(),
+            checksum: crc32(stage2).into(),
             lba: STAGE2_LBA.into(),
             sectors: u16::try_from(stage2_piece.sectors())?.into(),
             reserved: 0.into(),
@@ -138,7 +138,7 @@ impl DiskImage {
                 lba.to_string(),
                 piece.sectors().to_string(),
                 len.to_string(),
-                format!("{checksum:08x}"),
+                format!("{checksum:016x}"),
             ]
         };
         let whole = piece(0, &self.bytes);
@@ -154,7 +154,7 @@ fn piece(lba: u64, bytes: &[u8]) -> Piece {
 
 /// A number that tells disks apart, for operating systems: from the contents, so that it does not change by itself.
 fn disk_signature(bytes: &[u8]) -> u32 {
-    checksum(bytes).max(1)
+    crc32(bytes).max(1)
 }
 
 /// stage1 with its descriptor, its disk signature and its partition table.
