@@ -11,8 +11,9 @@ use zerocopy::{FromBytes, IntoBytes};
 /// Entries that a BIOS may report at most; real ones stay well below 128.
 pub const ENTRIES_MAX: usize = 256;
 
-/// Regions that can be overlaid: the BIOS's entries, and what the loader adds (page 0, EBDA, what it allocated).
-pub const REPORTS_MAX: usize = ENTRIES_MAX + 2 + crate::frames::RUNS_MAX;
+/// Regions that can be overlaid: the BIOS's entries, and what the loader adds (page 0, EBDA, its own memory, and what it
+/// allocated).
+pub const REPORTS_MAX: usize = ENTRIES_MAX + 3 + crate::frames::RUNS_MAX;
 
 /// Regions that can result: the reports' ends part memory into fewer than twice as many ranges, and every second one may
 /// be usable with a part of a page cut off at each end.
@@ -66,7 +67,7 @@ impl Entry {
 
     /// The region that the entry reports; nothing when it is empty or does not count.
     ///
-    /// A range that would pass 2^64 ends there, less one page.
+    /// A range that would pass 2^64 ends there, less one byte.
     #[must_use]
     pub fn region(&self) -> Option<MemoryRegion> {
         let join = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
