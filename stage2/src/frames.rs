@@ -117,25 +117,25 @@ impl<'map> Frames<'map> {
         }
     }
 
-    /// Notes a free range as taken.
+    /// Notes a free range as taken, as one run with its neighbours where they are of the same kind.
     fn take(&mut self, range: Range<u64>, kind: MemoryRegionKind) -> Result<(), BootError> {
-        let index = self.taken.partition_point(|run| run.start_addr < range.start);
-        let joins = |run: &MemoryRegion| run.kind == kind;
-        if let Some(before) = index.checked_sub(1).map(|before| &mut self.taken[before])
-            && before.end_addr == range.start
-            && joins(before)
+        let mut run = MemoryRegion::new(range.start, range.end, kind);
+        let index = self.taken.partition_point(|other| other.start_addr < run.start_addr);
+        if let Some(after) = self.taken.get(index)
+            && after.start_addr == run.end_addr
+            && after.kind == kind
         {
-            before.end_addr = range.end;
-        } else if let Some(after) = self.taken.get_mut(index)
-            && after.start_addr == range.end
-            && joins(after)
-        {
-            after.start_addr = range.start;
-        } else {
-            let run = MemoryRegion::new(range.start, range.end, kind);
-            self.taken.try_insert(index, run).map_err(|_| BootError::TooFragmented { expected: RUNS_MAX })?;
+            run.end_addr = after.end_addr;
+            self.taken.remove(index);
         }
-        Ok(())
+        if let Some(before) = index.checked_sub(1).map(|before| &mut self.taken[before])
+            && before.end_addr == run.start_addr
+            && before.kind == kind
+        {
+            before.end_addr = run.end_addr;
+            return Ok(());
+        }
+        self.taken.try_insert(index, run).map_err(|_| BootError::TooFragmented { expected: RUNS_MAX })
     }
 }
 
