@@ -1,0 +1,21 @@
+//! What stage2's library promises, tried with inputs that nobody thought of.
+//!
+//! The machine is made of ordinary memory (`support`); what a result has to be is said there once more, in the
+//! plainest way, and compared.
+
+mod e820;
+mod elf;
+mod frames;
+mod kernels;
+mod load;
+mod manifest;
+mod paging;
+mod support;
+
+use proptest::test_runner::Config;
+
+/// As many cases as a test can afford; `PROPTEST_CASES` multiplies them by itself over 256.
+fn cases(count: u32) -> Config {
+    let default = Config::default();
+    Config { cases: count * default.cases.div_ceil(256), failure_persistence: None, ..default }
+}

@@ -1,0 +1,7 @@
+//! What the property tests and the fuzz targets share: machines made of ordinary memory, and what a result has to
+//! look like, said in the plainest way there is.
+
+pub(crate) mod kernel_file;
+pub(crate) mod machine;
+pub(crate) mod memory_map;
+pub(crate) mod page_walk;
