@@ -25,12 +25,15 @@ pub fn checksum(bytes: &[u8]) -> u64 {
 /// A checksum of bytes that arrive piece by piece: Fletcher's, over little-endian words of 32 bits, with sums of 64 bits.
 ///
 /// It is the sum, modulo 2^64, of the sums that all beginnings of the data have, plus one for each word. A word counts
-/// as often as words follow it, itself included. As long as that is less than 2^32 times (16 GiB), it tells
+/// as often as words follow it, itself included, and 2^31 times more. As long as that is at most 2^32 times (8 GiB), it
+/// tells
 /// - every change within 32 neighbouring bits: what two neighbouring words change by is less than 2^k in the later one
 ///   and a multiple of 2^k in the earlier one, which counts once more, so that they cannot cancel each other;
+/// - every two flipped bits: no word counts twice as often as another, so that two powers of two cannot cancel each
+///   other;
 /// - every two words that changed places: they count differently often.
 ///
-/// Any other damage goes unnoticed with a probability of about 2^-64.
+/// Other damage goes unnoticed only where all that it changes, each as often as it counts, happens to add up to nothing.
 ///
 /// Source: J. Fletcher, "An Arithmetic Checksum for Serial Transmissions", IEEE Transactions on Communications 30 (1982).
 #[derive(Clone, Debug)]
@@ -40,6 +43,9 @@ pub struct Checksum {
 }
 
 impl Checksum {
+    /// How much more often each word counts than words follow it, as a power of two.
+    const COUNT_SHIFT: u32 = 31;
+
     /// Starts with no bytes.
     #[must_use]
     pub const fn new() -> Self {
@@ -68,7 +74,7 @@ impl Checksum {
     /// The checksum of all bytes so far.
     #[must_use]
     pub fn value(&self) -> u64 {
-        self.sum_of_sums
+        self.sum_of_sums.wrapping_add(self.sum << Self::COUNT_SHIFT)
     }
 }
 
@@ -91,10 +97,25 @@ mod tests {
     }
 
     #[test]
-    fn the_checksum_is_the_sum_of_sums() {
+    fn the_checksum_is_the_sum_of_sums_with_the_last_one_counted_more_often() {
         // Words 1, 2, 3 (cut short): sums 2, 4, 7.
-        assert_eq!(checksum(&[1, 0, 0, 0, 2, 0, 0, 0, 3]), 2 + 4 + 7);
-        assert_eq!(checksum(&[]), 0);
+        assert_eq!(checksum(&[1, 0, 0, 0, 2, 0, 0, 0, 3]), 2 + 4 + 7 + (7 << 31));
+        assert_eq!(checksum(&[]), 1 << 31);
+    }
+
+    #[test]
+    fn every_two_flipped_bits_are_noticed() {
+        // Half of the bits are set, so that the two change the sums up and down, down and up, and both the same way.
+        let bytes = [0b0011_0101; 28];
+        let expected = checksum(&bytes);
+        for first in 0..bytes.len() * 8 {
+            for second in 0..first {
+                let mut damaged = bytes;
+                damaged[first / 8] ^= 1 << (first % 8);
+                damaged[second / 8] ^= 1 << (second % 8);
+                assert_ne!(checksum(&damaged), expected, "bits {first} and {second}");
+            }
+        }
     }
 
     proptest! {
@@ -117,8 +138,9 @@ mod tests {
             let bit = place.index(words.len() * 32);
             let before: std::vec::Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
             let changed = u64::from(burst) << (bit % 32);
-            words[bit / 32] ^= changed as u32;
-            let in_next = (changed >> 32) as u32;
+            let [in_this, in_next] = [changed & u64::from(u32::MAX), changed >> 32];
+            let [in_this, in_next] = [in_this, in_next].map(|half| u32::try_from(half).unwrap());
+            words[bit / 32] ^= in_this;
             prop_assume!(in_next == 0 || bit / 32 + 1 < words.len());
             if in_next != 0 {
                 words[bit / 32 + 1] ^= in_next;
