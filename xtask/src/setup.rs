@@ -1,7 +1,8 @@
 //! `cargo xtask setup`: makes a fresh machine ready, and does nothing on one that is.
 //!
 //! 1. What is missing is found by looking for it the way the other subcommands do.
-//! 2. rustup brings what is a part of Rust, where there is a rustup and it can download.
+//! 2. rustup brings what is a part of Rust, where there is a rustup, it may download (`RUSTUP_AUTO_INSTALL` is not 0)
+//!    and it can.
 //! 3. The distribution's packages bring the rest.
 //!
 //! Each command is printed before it runs; with `--dry-run` it is only printed.
@@ -43,7 +44,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         output::note(&format!("missing: {}", lack.what()));
     }
 
-    let rustup = lacks.iter().any(|lack| lack.comes_with_rustup()) && tools::find("rustup").is_some();
+    // Who set this to 0 has rustup bring nothing by itself.
+    let may_download = env::var_os("RUSTUP_AUTO_INSTALL").is_none_or(|value| value != "0");
+    let rustup =
+        may_download && lacks.iter().any(|lack| lack.comes_with_rustup()) && tools::find("rustup").is_some();
     if rustup {
         let brought =
             perform(&shell, options, &words("rustup component add rust-src llvm-tools rustfmt clippy"));

@@ -44,12 +44,16 @@ fn loaded(kernel: &[u8]) -> Result<Vec<(ProgramHeader, Vec<u8>)>> {
 }
 
 /// The active toolchain's tool, by the `llvm-tools` component; else the one that every toolchain brings for
-/// itself; else one that is installed.
+/// itself; else one that is installed. A toolchain's own may need libraries that only its `cargo` makes known.
 pub(crate) fn find_objcopy(shell: &Shell) -> Result<PathBuf> {
+    let runs = |tool: &PathBuf| {
+        cmd!(shell, "{tool} --version").quiet().ignore_stdout().ignore_stderr().run().is_ok()
+    };
     LlvmTools::new()
         .ok()
         .and_then(|tools| tools.tool(&llvm_tools::exe("llvm-objcopy")))
-        .or_else(|| toolchain::program_of_any(shell, "rust-objcopy"))
-        .or_else(|| tools::find("llvm-objcopy"))
+        .filter(runs)
+        .or_else(|| toolchain::program_of_any(shell, "rust-objcopy").filter(runs))
+        .or_else(|| tools::find("llvm-objcopy").filter(runs))
         .ok_or_else(|| tools::missing("llvm-objcopy (the rustup component llvm-tools)"))
 }

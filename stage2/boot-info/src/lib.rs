@@ -74,7 +74,10 @@ struct List<T> {
 }
 
 impl<T: 'static> List<T> {
-    #[expect(clippy::cast_possible_truncation, reason = "only a kernel reads lists, and its usize has 64 bits")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "only a kernel reads lists, and its usize has 64 bits"
+    )]
     fn as_slice(&self) -> &'static [T] {
         // SAFETY: `BootInfo::new`, the only way to a list, requires that the items are there, valid and unchanging
         // for as long as the kernel uses them.
@@ -136,10 +139,16 @@ impl core::fmt::Display for BootInfoError {
                 BootInfo::MAGIC
             ),
             Self::Version { found, expected } => {
-                write!(f, "boot info has version {found}, expected {expected}: rebuild the image with a matching loader")
+                write!(
+                    f,
+                    "boot info has version {found}, expected {expected}: rebuild the image with a matching loader"
+                )
             }
             Self::Length { found, expected } => {
-                write!(f, "boot info has {found} bytes, expected {expected}: rebuild the image with a matching loader")
+                write!(
+                    f,
+                    "boot info has {found} bytes, expected {expected}: rebuild the image with a matching loader"
+                )
             }
         }
     }
