@@ -11,7 +11,7 @@ use x86_64::VirtAddr;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-/// Segments with memory that a kernel may have.
+/// Segments with memory that a kernel may have. E38 tells the number.
 pub const SEGMENTS_MAX: usize = 16;
 
 /// Page runs that result at most: each segment may share its first page.
@@ -141,7 +141,7 @@ impl Kernel {
         for (index, program_header) in (0..).zip(parse_program_headers(header, head)?) {
             if let Some(segment) = check_segment(index, program_header, file_len)? {
                 let place = segments.partition_point(|other| other.virtual_addr <= segment.virtual_addr);
-                let too_many = BootError::ElfProgramHeaderCount { found: index + 1, expected: SEGMENTS_MAX };
+                let too_many = BootError::ElfProgramHeaderCount { found: header.e_phnum.get() };
                 segments.try_insert(place, segment).map_err(|_| too_many)?;
             }
         }
@@ -191,7 +191,7 @@ fn parse_header(head: &[u8], file_len: u64) -> Result<&FileHeader, BootError> {
 fn parse_program_headers<'a>(header: &FileHeader, head: &'a [u8]) -> Result<&'a [ProgramHeader], BootError> {
     let (found, count) = (header.e_phoff.get(), header.e_phnum.get());
     if count == 0 || usize::from(count) > PROGRAM_HEADERS_MAX {
-        return Err(BootError::ElfProgramHeaderCount { found: count, expected: PROGRAM_HEADERS_MAX });
+        return Err(BootError::ElfProgramHeaderCount { found: count });
     }
     let len = size_of::<ProgramHeader>() as u64 * u64::from(count);
     let table = usize::try_from(found).ok().and_then(|offset| head.get(offset..));

@@ -78,8 +78,8 @@ pub enum BootError {
     ElfMachine { found: u16 },
     #[error("E37: kernel has e_phentsize {found}, expected 56")]
     ElfProgramHeaderSize { found: u16 },
-    #[error("E38: kernel has e_phnum {found}, expected 1 to {expected}")]
-    ElfProgramHeaderCount { found: u16, expected: usize },
+    #[error("E38: kernel has e_phnum {found}, expected 1 to 128, of which at most 16 PT_LOAD")]
+    ElfProgramHeaderCount { found: u16 },
     #[error(
         "E39: kernel's program headers (e_phoff {found:#x}) end at {end:#x}, expected at most {expected:#x}"
     )]
@@ -97,7 +97,7 @@ pub enum BootError {
     )]
     SegmentOutsideFile { segment: u16, offset: u64, len: u64, expected: u64 },
     #[error(
-        "E44: segment {segment}: p_vaddr {found:#x} + p_memsz {len:#x}, expected canonical addresses (48 bits, sign-extended)"
+        "E44: segment {segment}: p_vaddr {found:#x} + p_memsz {len:#x}, expected canonical addresses (48 bits) before the last page"
     )]
     SegmentNotCanonical { segment: u16, found: u64, len: u64 },
     #[error(
