@@ -10,7 +10,11 @@ stage2_entry:
     mov eax, cr0
     and eax, ~{cache_off}               // Bochs starts with the caches off
     or eax, {protected_mode}
+    .global stage2_entry_set_pe
+stage2_entry_set_pe:
     mov cr0, eax                        // 16-bit protected mode, until CS is loaded
+    .global stage2_entry_far_jump
+stage2_entry_far_jump:
     ljmp {code32}, offset stage2_entry_32
 
 // stage2_entry_32: the first 32-bit instruction.

@@ -7,17 +7,23 @@
     .type hand_off, @function
 hand_off:
     mov eax, {cr4}
+    .global hand_off_set_pae
+hand_off_set_pae:
     mov cr4, eax
     mov eax, [hand_off_state + {root}]
     mov cr3, eax
     mov ecx, {efer_register}
     xor edx, edx
     mov eax, [hand_off_state + {efer}]
+    .global hand_off_set_lme
+hand_off_set_lme:
     wrmsr                               // long mode is enabled, and not yet active
     mov eax, {cr0}
     .global hand_off_paging
 hand_off_paging:
     mov cr0, eax                        // compatibility mode: 64-bit paging, still 32-bit code
+    .global hand_off_far_jump
+hand_off_far_jump:
     ljmp {code64}, offset hand_off_64
 
 // hand_off_64: the first 64-bit instruction.

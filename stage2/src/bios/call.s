@@ -21,6 +21,8 @@ bios_call:
     mov [bios_call_stack], esp
     sidt [bios_call_idt]
     lidt [bios_call_real_idt]
+    .global bios_call_far_jump_16
+bios_call_far_jump_16:
     ljmp {code16}, offset bios_call_leave
 
 // bios_call_leave: segments as real mode needs them, then real mode itself.
@@ -35,7 +37,11 @@ bios_call_leave:
     mov ss, ax
     mov eax, cr0
     and eax, ~{protected_mode}
+    .global bios_call_clear_pe
+bios_call_clear_pe:
     mov cr0, eax
+    .global bios_call_far_jump_real
+bios_call_far_jump_real:
     ljmp 0, offset bios_call_real
 
 // bios_call_real: what INT does: flags, return address, handler with IF = 0.
@@ -81,7 +87,11 @@ bios_call_returned:
     lgdt [{gdt_pointer}]                // some BIOSes leave one of their own
     mov eax, cr0
     or eax, {protected_mode}
+    .global bios_call_set_pe
+bios_call_set_pe:
     mov cr0, eax
+    .global bios_call_far_jump_32
+bios_call_far_jump_32:
     ljmp {code32}, offset bios_call_return
 
 // bios_call_return: segments and stack as before.
