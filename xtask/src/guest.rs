@@ -9,7 +9,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -106,29 +106,29 @@ impl Machine {
 
     /// Starts QEMU with the terminal's keyboard on the serial line.
     pub(crate) fn start(&self) -> Result<Guest> {
-        self.spawn(Stdio::inherit(), |_| Ok(Stdio::inherit()))
+        self.spawn(Command::new(find()?), |_| Ok(Stdio::inherit()))
     }
 
     /// Starts QEMU with nothing but us to talk to.
     pub(crate) fn start_alone(&self) -> Result<Guest> {
-        self.spawn(Stdio::null(), |messages| Ok(File::create(messages)?.into()))
+        let mut command = Command::new(find()?);
+        // A Ctrl-C on the terminal is for us, and we end QEMU; or it is for gdb, and QEMU goes on.
+        command.stdin(Stdio::null()).process_group(0);
+        self.spawn(command, |messages| Ok(File::create(messages)?.into()))
     }
 
-    fn spawn(&self, input: Stdio, messages: impl FnOnce(&Path) -> Result<Stdio>) -> Result<Guest> {
-        let program = program();
-        let program = tools::find(&program).ok_or_else(|| tools::missing(&program.to_string_lossy()))?;
+    fn spawn(&self, mut command: Command, messages: impl FnOnce(&Path) -> Result<Stdio>) -> Result<Guest> {
         // Not below the target folder: a socket's path has about a hundred bytes.
         let folder = tempfile::Builder::new().prefix("doorstep-").tempdir()?;
         let qmp = Qmp::listen(folder.path())?;
         let mut guard = interrupt::Guard::new();
-        let mut child = Command::new(&program)
+        let mut child = command
             .args(self.all_arguments()?)
             .args(qmp.arguments())
-            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(messages(&folder.path().join(MESSAGES))?)
             .spawn()
-            .with_context(|| format!("cannot run {}", program.display()))?;
+            .with_context(|| format!("cannot run {}", command.get_program().to_string_lossy()))?;
         guard.watch(&child);
         let mut stdout = child.stdout.take().context("QEMU without output")?;
         let (sender, output) = channel();
@@ -147,6 +147,11 @@ impl Machine {
 /// `$QEMU`, or the usual name.
 pub(crate) fn program() -> OsString {
     env::var_os("QEMU").unwrap_or_else(|| "qemu-system-x86_64".into())
+}
+
+fn find() -> Result<PathBuf> {
+    let program = program();
+    tools::find(&program).ok_or_else(|| tools::missing(&program.to_string_lossy()))
 }
 
 /// QEMU's own messages, in a guest's folder.

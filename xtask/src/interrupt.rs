@@ -6,6 +6,8 @@
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use std::process::Child;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -16,23 +18,35 @@ struct State {
     happened: bool,
     guards: usize,
     children: Vec<Pid>,
+    lent_terminals: usize,
 }
 
-static STATE: Mutex<State> = Mutex::new(State { happened: false, guards: 0, children: Vec::new() });
+static STATE: Mutex<State> =
+    Mutex::new(State { happened: false, guards: 0, children: Vec::new(), lent_terminals: 0 });
 
 /// Takes over Ctrl-C. To be called once, first of all.
 pub(crate) fn install() -> Result<()> {
-    ctrlc::set_handler(|| {
-        let mut state = state();
-        if state.guards == 0 || state.happened {
-            std::process::exit(EXIT_CODE.into());
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot take over Ctrl-C")?;
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            interrupted_by(signal);
         }
-        state.happened = true;
-        for &child in &state.children {
-            terminate(child);
-        }
-    })
-    .context("cannot take over Ctrl-C")
+    });
+    Ok(())
+}
+
+fn interrupted_by(signal: i32) {
+    let mut state = state();
+    if signal == SIGINT && state.lent_terminals > 0 {
+        return;
+    }
+    if state.guards == 0 || state.happened {
+        std::process::exit(EXIT_CODE.into());
+    }
+    state.happened = true;
+    for &child in &state.children {
+        terminate(child);
+    }
 }
 
 /// Whether the user asked to end.
@@ -90,6 +104,23 @@ impl Drop for Guard {
     fn drop(&mut self) {
         self.forget_child();
         state().guards -= 1;
+    }
+}
+
+/// While it lives, Ctrl-C is meant for a program that we have lent the terminal, and for nobody else.
+pub(crate) struct LentTerminal(());
+
+impl LentTerminal {
+    /// To be called before the program is started.
+    pub(crate) fn new() -> Self {
+        state().lent_terminals += 1;
+        Self(())
+    }
+}
+
+impl Drop for LentTerminal {
+    fn drop(&mut self) {
+        state().lent_terminals -= 1;
     }
 }
 
