@@ -64,6 +64,10 @@ pub(crate) const STAGE2: Package = Package {
     options: &["--profile", "stage", "--features", "bare-metal", SMALL_CORE],
 };
 
+/// The second stage as gdb wants it: its functions' arguments can be read.
+const STAGE2_FOR_GDB: Package =
+    Package { options: &["--profile", "stage-debug", "--features", "bare-metal", SMALL_CORE], ..STAGE2 };
+
 /// The kernel.
 pub(crate) const KERNEL: Package = Package { name: "kernel", target: "x86_64-kernel", options: &[FAST_CORE] };
 
@@ -87,13 +91,20 @@ pub(crate) struct Builder<'a> {
 impl Builder<'_> {
     /// The boot stages' ELF files: stage1, stage2.
     pub(crate) fn stages(&self) -> Result<[Vec<u8>; 2]> {
-        let (stage1, stage2) = both(|| self.stage(&STAGE1), || self.stage(&STAGE2));
+        let (stage1, stage2) = both(|| self.stage(&STAGE1, "stage"), || self.stage(&STAGE2, "stage"));
         Ok([stage1?, stage2?])
     }
 
-    fn stage(&self, package: &Package) -> Result<Vec<u8>> {
+    /// The same, to step through.
+    pub(crate) fn stages_for_gdb(&self) -> Result<[Vec<u8>; 2]> {
+        let (stage1, stage2) =
+            both(|| self.stage(&STAGE1, "stage"), || self.stage(&STAGE2_FOR_GDB, "stage-debug"));
+        Ok([stage1?, stage2?])
+    }
+
+    fn stage(&self, package: &Package, folder: &str) -> Result<Vec<u8>> {
         self.build(package, &[])?;
-        read(&self.results(package).join("stage").join(package.name))
+        read(&self.results(package).join(folder).join(package.name))
     }
 
     /// Builds a package with kernels and gives the folder with their ELF files.

@@ -55,6 +55,8 @@ pub(crate) struct Contents {
     pub(crate) cmdline: String,
 }
 
+const IMAGE_NAME: &str = "doorstep.img";
+
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let shell = Shell::new()?;
     build(&shell, &options.contents, options.output.as_deref())?;
@@ -63,13 +65,64 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
 /// Builds an image, prints what is in it, and returns its path.
 pub(crate) fn build(shell: &Shell, contents: &Contents, path: Option<&Path>) -> Result<PathBuf> {
+    let folder = Workspace::find(shell)?.output().join(contents.profile.name());
+    let (image, elf_files) = make(shell, contents, |builder| builder.stages())?;
+    let path = match path {
+        Some(path) => path::absolute(path)?,
+        None => {
+            elf_files.write(&folder)?;
+            folder.join(IMAGE_NAME)
+        }
+    };
+    write_atomically(&path, image.bytes())?;
+    output::line(&image.table());
+    output::line(&Workspace::display(&path));
+    Ok(path)
+}
+
+/// Builds an image to step through: its path, and the folder with the ELF files of its parts.
+pub(crate) fn build_for_gdb(
+    shell: &Shell,
+    contents: &Contents,
+    path: Option<&Path>,
+) -> Result<(PathBuf, PathBuf)> {
+    let folder = Workspace::find(shell)?.output().join(contents.profile.name()).join("gdb");
+    let (image, elf_files) = make(shell, contents, |builder| builder.stages_for_gdb())?;
+    elf_files.write(&folder)?;
+    let path = path::absolute(path.unwrap_or(&folder.join(IMAGE_NAME)))?;
+    write_atomically(&path, image.bytes())?;
+    Ok((path, folder))
+}
+
+/// The parts of an image as the linker made them, with their symbols.
+struct ElfFiles {
+    stage1: Vec<u8>,
+    stage2: Vec<u8>,
+    kernel: Vec<u8>,
+}
+
+impl ElfFiles {
+    fn write(&self, folder: &Path) -> Result<()> {
+        let Self { stage1, stage2, kernel } = self;
+        [("stage1.elf", stage1), ("stage2.elf", stage2), ("kernel.elf", kernel)]
+            .into_iter()
+            .try_for_each(|(name, bytes)| write_atomically(&folder.join(name), bytes))
+    }
+}
+
+/// Builds everything, and puts it together.
+fn make(
+    shell: &Shell,
+    contents: &Contents,
+    build_stages: impl FnOnce(&Builder<'_>) -> Result<[Vec<u8>; 2]>,
+) -> Result<(DiskImage, ElfFiles)> {
     let workspace = Workspace::find(shell)?;
     // A kernel that would be refused is refused before anything is built.
     let given = contents.kernel.as_deref().map(read_kernel).transpose()?;
     let toolchain = Toolchain::find(shell)?;
     let builder = Builder { workspace: &workspace, toolchain: &toolchain };
     let (stages, kernel) = both(
-        || builder.stages(),
+        || build_stages(&builder),
         || match given {
             Some(kernel) => Ok(kernel),
             None => read_kernel(&builder.kernels(&KERNEL, contents.profile)?.join(KERNEL.name)),
@@ -77,21 +130,7 @@ pub(crate) fn build(shell: &Shell, contents: &Contents, path: Option<&Path>) -> 
     );
     let ([stage1, stage2], kernel) = (stages?, kernel?);
     let image = image(shell, &Stages::flatten(&stage1, &stage2)?, &kernel, &contents.cmdline)?;
-
-    let path = match path {
-        Some(path) => path::absolute(path)?,
-        None => {
-            let folder = workspace.output().join(contents.profile.name());
-            for (name, bytes) in [("stage1.elf", &stage1), ("stage2.elf", &stage2), ("kernel.elf", &kernel)] {
-                write_atomically(&folder.join(name), bytes)?;
-            }
-            folder.join("doorstep.img")
-        }
-    };
-    write_atomically(&path, image.bytes())?;
-    output::line(&image.table());
-    output::line(&Workspace::display(&path));
-    Ok(path)
+    Ok((image, ElfFiles { stage1, stage2, kernel }))
 }
 
 /// Reads a kernel that the loader will take.

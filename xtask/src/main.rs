@@ -6,6 +6,7 @@
 
 mod bare_metal;
 mod flatten;
+mod gdb;
 mod guest;
 mod image;
 mod interrupt;
@@ -39,6 +40,7 @@ Examples:
   cargo xtask image --kernel my-kernel.elf -o my.img put a kernel of your own into an image
   cargo xtask qemu --profile release                 boot the release build in QEMU
   cargo xtask qemu --timeout 5 --screenshot boot.png boot, take a picture after five seconds, end
+  cargo xtask gdb                                    step through the boot from its first instruction
   cargo xtask test                                   run every test, those in QEMU included";
 
 #[derive(Subcommand)]
@@ -46,6 +48,7 @@ enum Command {
     Setup(setup::Options),
     Image(image::Options),
     Qemu(qemu::Options),
+    Gdb(gdb::Options),
     Test(test::Options),
     Lint(lint::Options),
     Runner(runner::Options),
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Setup(options) => setup::run(&options),
         Command::Image(options) => image::run(&options),
         Command::Qemu(options) => qemu::run(&options),
+        Command::Gdb(options) => gdb::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Lint(options) => lint::run(&options),
         Command::Runner(options) => runner::run(&options),

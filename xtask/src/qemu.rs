@@ -35,9 +35,11 @@ pub(crate) struct Options {
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) machine: MachineOptions,
+    #[command(flatten)]
+    pub(crate) end: EndOptions,
 }
 
-/// The machine, and how long it runs.
+/// The machine.
 #[derive(Args, Default)]
 #[command(next_help_heading = "Machine")]
 pub(crate) struct MachineOptions {
@@ -56,6 +58,31 @@ pub(crate) struct MachineOptions {
     /// How the screen is shown, such as gtk, sdl, curses or none [default: a window where there is a display]
     #[arg(long, value_name = "TYPE")]
     display: Option<String>,
+    /// More options for QEMU
+    #[arg(last = true, value_name = "QEMU OPTIONS")]
+    arguments: Vec<String>,
+}
+
+impl MachineOptions {
+    /// The machine that boots an image.
+    pub(crate) fn machine(&self, image: &Path) -> Machine {
+        Machine {
+            image: image.to_owned(),
+            machine: self.machine.clone(),
+            memory: self.memory.clone(),
+            cpu: self.cpu.clone(),
+            accel: self.accel.clone(),
+            display: self.display.clone().or_else(|| (!has_window()).then(|| "none".to_owned())),
+            arguments: self.arguments.clone(),
+            ..Machine::default()
+        }
+    }
+}
+
+/// How long it runs.
+#[derive(Args, Default)]
+#[command(next_help_heading = "Machine")]
+pub(crate) struct EndOptions {
     /// End after so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
@@ -63,9 +90,6 @@ pub(crate) struct MachineOptions {
     /// quiet for 2 seconds (10 while nothing has come at all)
     #[arg(long, value_name = "PNG")]
     screenshot: Option<PathBuf>,
-    /// More options for QEMU
-    #[arg(last = true, value_name = "QEMU OPTIONS")]
-    arguments: Vec<String>,
 }
 
 /// How long a serial line that has spoken is quiet before a guest counts as settled.
@@ -77,21 +101,12 @@ const SETTLED_IN_SILENCE: Duration = Duration::from_secs(10);
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let shell = Shell::new()?;
     let image = image::build(&shell, &options.contents, options.output.as_deref())?;
-    boot(&image, &options.machine)
+    boot(&image, &options.machine, &options.end)
 }
 
 /// Boots an image and stays until the guest, the time-out, the picture or the user ends it.
-pub(crate) fn boot(image: &Path, options: &MachineOptions) -> Result<ExitCode> {
-    let machine = Machine {
-        image: image.to_owned(),
-        machine: options.machine.clone(),
-        memory: options.memory.clone(),
-        cpu: options.cpu.clone(),
-        accel: options.accel.clone(),
-        display: options.display.clone().or_else(|| (!has_window()).then(|| "none".to_owned())),
-        arguments: options.arguments.clone(),
-        ..Machine::default()
-    };
+pub(crate) fn boot(image: &Path, machine: &MachineOptions, options: &EndOptions) -> Result<ExitCode> {
+    let machine = machine.machine(image);
     output::command(&machine.command_line()?);
     let mut guest = machine.start()?;
     let end = watch(&mut guest, options)?;
@@ -129,7 +144,7 @@ enum End {
 }
 
 /// Passes the serial line on to the terminal until there is nothing more to wait for.
-fn watch(guest: &mut Guest, options: &MachineOptions) -> Result<End> {
+fn watch(guest: &mut Guest, options: &EndOptions) -> Result<End> {
     let started = Instant::now();
     let mut spoke: Option<Instant> = None;
     loop {
@@ -157,7 +172,7 @@ fn watch(guest: &mut Guest, options: &MachineOptions) -> Result<End> {
     }
 }
 
-fn time_is_up(options: &MachineOptions) -> String {
+fn time_is_up(options: &EndOptions) -> String {
     match options.timeout {
         Some(timeout) => format!("{} seconds are over", timeout.as_secs_f64()),
         None => "the serial line has been quiet".to_owned(),

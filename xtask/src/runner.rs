@@ -1,7 +1,7 @@
 //! `cargo xtask runner`: what cargo runs a kernel with, as .cargo/config.toml tells it to.
 
 use crate::image;
-use crate::qemu::{self, MachineOptions};
+use crate::qemu::{self, EndOptions, MachineOptions};
 use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;
@@ -18,11 +18,13 @@ pub(crate) struct Options {
     kernel: PathBuf,
     #[command(flatten)]
     machine: MachineOptions,
+    #[command(flatten)]
+    end: EndOptions,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let shell = Shell::new()?;
     let contents = image::Contents { kernel: Some(options.kernel.clone()), ..image::Contents::default() };
     let path = image::build(&shell, &contents, Some(&options.kernel.with_extension("img")))?;
-    qemu::boot(&path, &options.machine)
+    qemu::boot(&path, &options.machine, &options.end)
 }

@@ -1,0 +1,99 @@
+"""The boot info that the loader hands to the kernel, wherever the boot is and whatever the kernel is.
+
+Its layout is that of the Rust types in stage2's debug information: they are the same for the loader and for kernels,
+which assertions in the crate `boot-info` see to.
+"""
+
+import gdb
+
+from doorstep import cpu, paging, places
+
+MAGIC = int.from_bytes(b"DOORSTEP", "little")
+
+# As MemoryRegionKind and SegmentRights in the crate `boot-info` name them.
+KINDS = ["usable", "bootloader", "kernel", "ACPI reclaimable", "ACPI NVS", "framebuffer", "reserved", "bad"]
+RIGHTS = ["r--", "rw-", "r-x"]
+
+
+def show(state, address=None):
+    """Prints the boot info at an address, or the one that stage2 has made."""
+    hand_off = _hand_off_state()
+    root = state.control["CR3"] if state.has("CR0", "PG") else hand_off["root_addr"]
+    if address is None:
+        address = state.get("DI") if _is_at_entry(state) else hand_off["boot_info_addr"]
+    if address == 0 or root == 0:
+        print("There is no boot info yet: stage2 makes it before `hand_off` (`next-switch` leads there).")
+        return
+    try:
+        info = _typed(root, address, "boot_info::BootInfo")
+    except gdb.GdbError as error:
+        print(f"There is no boot info at {address:#x}: {error}")
+        return
+    if int(info["magic"]) != MAGIC:
+        print(f"There is no boot info at {address:#x}: magic {int(info['magic']):#x}, expected {MAGIC:#x}.")
+        return
+    print(f"BootInfo at {address:#x}, version {int(info['version'])}, {int(info['len'])} bytes")
+    for field in info.type.fields():
+        if field.name not in ("magic", "version", "len", "reserved"):
+            _show_field(root, field.name, info[field.name])
+
+
+def _is_at_entry(state):
+    return state.mode is cpu.Mode.LONG and state.linear == places.KERNEL.entry
+
+
+def _hand_off_state():
+    """What stage2 prepared for the hand-off: its fields by name; zeros before that."""
+    address = places.address_of("hand_off_state")
+    kind = gdb.lookup_type("stage2::hand_off::State")
+    value = gdb.Value(cpu.read_physical(address, kind.sizeof), kind)
+    return {field.name: int(value[field.name]) for field in kind.fields()}
+
+
+def _typed(root, address, name):
+    kind = gdb.lookup_type(name)
+    return gdb.Value(paging.read_virtual(root, address, kind.sizeof), kind)
+
+
+def _show_field(root, name, value):
+    kind = value.type.strip_typedefs()
+    if kind.code != gdb.TYPE_CODE_STRUCT:
+        print(f"  {name:<24}{int(value):#x}")
+        return
+    fields = [field.name for field in kind.fields()]
+    if {"addr", "len"} <= set(fields):
+        _show_list(root, name, kind.name, int(value["addr"]), int(value["len"]))
+        return
+    print(f"  {name}")
+    for field in fields:
+        if not field.startswith("reserved"):
+            print(f"    {field:<22}{int(value[field]):#x}")
+
+
+def _show_list(root, name, kind, address, length):
+    if "u8" in kind:
+        text = paging.read_virtual(root, address, length).decode(errors="replace")
+        print(f"  {name:<24}{text!r}")
+        return
+    print(f"  {name}, {length} at {address:#x}")
+    is_regions = "MemoryRegion" in kind
+    item = gdb.lookup_type("boot_info::memory::MemoryRegion" if is_regions else "boot_info::memory::KernelSegment")
+    data = paging.read_virtual(root, address, length * item.sizeof)
+    for start in range(0, len(data), item.sizeof):
+        value = gdb.Value(data[start : start + item.sizeof], item)
+        print("    " + (region_line(value) if is_regions else _segment_line(value)))
+
+
+def region_line(value):
+    """A MemoryRegion in one line."""
+    start, end = int(value["start_addr"]), int(value["end_addr"])
+    kind = int(value["kind"]["__0"])
+    name = KINDS[kind] if kind < len(KINDS) else f"kind {kind}"
+    return f"{start:#018x}..{end:#018x}  {(end - start) / 1024:>12,.0f} KiB  {name}"
+
+
+def _segment_line(value):
+    virtual, physical, length = (int(value[field]) for field in ["virtual_addr", "physical_addr", "len"])
+    rights = int(value["rights"]["__0"])
+    name = RIGHTS[rights] if rights < len(RIGHTS) else f"rights {rights}"
+    return f"{virtual:#018x}..{virtual + length:#018x} at {physical:#x}  {name}"

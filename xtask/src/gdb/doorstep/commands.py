@@ -1,0 +1,272 @@
+"""The commands that gdb has beyond its own. `help COMMAND` shows the texts below."""
+
+import pathlib
+
+import gdb
+
+from doorstep import bios, boot_info, cpu, memory_map, paging, places, run, status
+
+OVERVIEW = """\
+Doorstep: from the boot sector to the kernel. gdb's own commands work in every mode (stepi, break, x, bt, finish).
+  mode                 the CPU's mode, with control registers, segments and GDT in words
+  next-switch          run to the next switch of the mode; --bios stops at those of BIOS calls, too
+  step-switch          through it, one instruction at a time
+  bios                 run to the next BIOS call; there: show it, and what it returns
+  stage1 stage2 kernel run to the entry of a part
+  e820                 the memory map of BIOS and loader
+  pages ADDR           how an address is mapped
+  boot-info            what the kernel is told
+  serial               what the guest has said on its serial line
+  doorstep             this text; `help COMMAND` tells more, Ctrl-C stops the machine, `quit` ends everything
+"""
+
+
+class Command(gdb.Command):
+    """A command whose errors are a sentence each."""
+
+    name = ""
+    kind = gdb.COMMAND_DATA
+
+    def __init__(self):
+        super().__init__(self.name, self.kind)
+
+    def invoke(self, argument, from_tty):
+        try:
+            if not run.is_connected():
+                raise run.Gone
+            self.perform(gdb.string_to_argv(argument))
+        except run.Gone:
+            raise gdb.GdbError("The machine has ended; `quit` shows what it said.") from None
+        except places.Unknown as error:
+            raise gdb.GdbError(f"{error}.") from None
+
+    def perform(self, arguments):
+        raise NotImplementedError
+
+
+class Overview(Command):
+    """doorstep: list the commands that Doorstep adds to gdb."""
+
+    name = "doorstep"
+    kind = gdb.COMMAND_SUPPORT
+
+    def perform(self, arguments):
+        print(OVERVIEW, end="")
+
+
+class ShowMode(Command):
+    """mode: show the CPU's mode and everything that makes it.
+
+    The line with the place, the bits that are set in CR0, CR4 and EFER, the page tables' root, what each segment
+    register has in its hidden part, and the entries of the global descriptor table."""
+
+    name = "mode"
+
+    def perform(self, arguments):
+        state = cpu.read()
+        print(status.headline(state))
+        for register, names in cpu.CONTROL_BITS.items():
+            value = state.control[register]
+            print(f"  {register:<4} {value:#010x}  {' '.join(cpu.bit_names(value, names))}")
+        print(f"  CR3  {state.control['CR3']:#010x}  CR2 {state.control['CR2']:#x}")
+        print(f"  flags {state.flags:#06x}  {' '.join(cpu.bit_names(state.flags, cpu.FLAGS_BITS))}")
+        for name, segment in state.segments.items():
+            words = cpu.describe_segment(segment.base, segment.limit, segment.flags)
+            print(f"  {name} {segment.selector:04x}  {words}")
+        self.show_table(state)
+
+    @staticmethod
+    def show_table(state):
+        base, limit = state.tables["GDT"]
+        print(f"  GDT at {base:#x}, limit {limit:#x}")
+        try:
+            table = cpu.read_linear(base, min(limit + 1, 16 * 8))
+        except gdb.MemoryError:
+            print("    cannot be read")
+            return
+        for selector in range(0, len(table) - 7, 8):
+            descriptor = int.from_bytes(table[selector : selector + 8], "little")
+            print(f"    {selector:04x}  {descriptor:#018x}  {cpu.describe_descriptor(descriptor)}")
+
+
+class NextSwitch(Command):
+    """next-switch [--bios]: run to the next switch of the CPU's mode.
+
+    Stops in front of the instruction that switches, or that prepares it: the control registers and the far jumps. A
+    BIOS call switches to real mode and back, hundreds of times; these are passed over, unless --bios is given.
+    `step-switch` then goes through it."""
+
+    name = "next-switch"
+    kind = gdb.COMMAND_RUNNING
+
+    def perform(self, arguments):
+        goals = {
+            places.address_of(switch.label): switch
+            for switch in places.SWITCHES
+            if not switch.is_bios_call or "--bios" in arguments
+        }
+        if cpu.read().linear in places.KERNEL:
+            print("No more switches: this is the kernel, in 64-bit mode.")
+            return
+        reached = run.run_to([*goals, places.KERNEL.entry])
+        if reached in goals:
+            print(f"{goals[reached].label}: {goals[reached].says}")
+        status.show()
+        if reached == places.KERNEL.entry:
+            print("No more switches: this is the kernel.")
+
+
+class StepSwitch(Command):
+    """step-switch: go through a switch of the CPU's mode, one instruction at a time.
+
+    Shows the status after each instruction, up to the far jump that loads CS, and that one too: with it the switch is
+    complete. `next-switch` runs to where one begins."""
+
+    name = "step-switch"
+    kind = gdb.COMMAND_RUNNING
+
+    def perform(self, arguments):
+        starts = {places.address_of(switch.label): switch for switch in places.SWITCHES}
+        state = cpu.read()
+        if state.linear not in starts:
+            print("No switch here: `next-switch` runs to one.")
+            return
+        while True:
+            switch = starts.get(state.linear)
+            state = run.step()
+            status.show(instructions=1)
+            if switch and switch.lands or not _leads_to_switch(state, starts):
+                return
+
+
+def _leads_to_switch(state, starts):
+    """Whether another switch is a few instructions ahead: that far, they belong together."""
+    return any(0 <= start - state.linear < 32 for start in starts)
+
+
+class Bios(Command):
+    """bios: show the BIOS call that is to come, and what it returns.
+
+    At an INT, or at the instruction of stage2 that stands for one: shows vector, function and registers, lets the BIOS
+    run, and shows the registers that it changed and the carry flag, its sign of failure. Elsewhere: runs to the next
+    one."""
+
+    name = "bios"
+    kind = gdb.COMMAND_RUNNING
+
+    def perform(self, arguments):
+        bios.show_or_seek(cpu.read())
+
+
+class RunToStage(Command):
+    """Runs to the entry of a part of the boot."""
+
+    kind = gdb.COMMAND_RUNNING
+    stage = None
+
+    def perform(self, arguments):
+        if run.run_to([self.stage.entry]) != self.stage.entry:
+            print(f"The machine stopped before {self.stage.name} was reached.")
+        status.show()
+
+
+class Stage1(RunToStage):
+    """stage1: run to the first instruction of the boot sector."""
+
+    name = "stage1"
+    stage = places.STAGE1
+
+
+class Stage2(RunToStage):
+    """stage2: run to the entry of the second stage, still in real mode."""
+
+    name = "stage2"
+    stage = places.STAGE2
+
+
+class Kernel(RunToStage):
+    """kernel: run to the entry of the kernel, in 64-bit mode."""
+
+    name = "kernel"
+    stage = places.KERNEL
+
+
+class ShowMemoryMap(Command):
+    """e820: show the memory map.
+
+    What the BIOS reported and what the loader added, and the sorted regions that stage2 made of it."""
+
+    name = "e820"
+
+    def perform(self, arguments):
+        memory_map.show()
+
+
+class Pages(Command):
+    """pages ADDR: show how a virtual address is mapped.
+
+    Walks the page tables from CR3 to the page, with the bits that are set in each entry, and tells the physical address
+    and the rights that remain. ADDR is an expression: `pages $rsp`, `pages &_start`, `pages 0xb8000`."""
+
+    name = "pages"
+
+    def perform(self, arguments):
+        if not arguments:
+            raise gdb.GdbError("Which address? `pages 0xb8000`, `pages $rip`")
+        paging.show(cpu.read(), evaluate(" ".join(arguments)))
+
+
+class BootInfo(Command):
+    """boot-info [ADDR]: show what the loader tells the kernel.
+
+    At the kernel's entry it is where RDI points, otherwise where stage2 put it. Works from `hand_off` on, with any
+    kernel."""
+
+    name = "boot-info"
+
+    def perform(self, arguments):
+        address = evaluate(" ".join(arguments)) if arguments else None
+        boot_info.show(cpu.read(), address)
+
+
+class Serial(Command):
+    """serial: show what the guest has said on its serial line so far."""
+
+    name = "serial"
+    log = None
+
+    def perform(self, arguments):
+        if self.log is None or not self.log.exists():
+            print("Nothing yet.")
+            return
+        print(self.log.read_text(errors="replace").replace("\r", ""), end="")
+
+
+def evaluate(expression):
+    """An address from an expression in the language of the current frame."""
+    try:
+        return int(expression, 0)
+    except ValueError:
+        return int(gdb.parse_and_eval(expression)) % (1 << 64)
+
+
+def define(session):
+    """Adds the commands to gdb."""
+    Serial.log = pathlib.Path(session["serial"])
+    for command in [
+        Overview, ShowMode, NextSwitch, StepSwitch, Bios, Stage1, Stage2, Kernel, ShowMemoryMap, Pages, BootInfo, Serial,
+    ]:  # fmt: skip
+        command()
+    _LeaveBreakpoint()
+    gdb.execute("define hook-continue\ndoorstep-leave-breakpoint\nend")
+
+
+class _LeaveBreakpoint(gdb.Command):
+    """Step off a breakpoint that QEMU has and gdb does not see. Runs by itself before `continue`."""
+
+    def __init__(self):
+        super().__init__("doorstep-leave-breakpoint", gdb.COMMAND_SUPPORT)
+
+    def invoke(self, argument, from_tty):
+        if run.is_connected() and not run.is_quiet():
+            run.leave_breakpoint()

@@ -1,0 +1,88 @@
+"""Keeps gdb right in every CPU mode.
+
+QEMU describes its CPU to gdb as a 64-bit one, in every mode. gdb believes it, and shows 16-bit and 32-bit code wrong.
+It cannot be told otherwise by `set architecture`, because the packets with the registers would no longer fit. What
+works is a description of our own for each kind of code, made from QEMU's, that keeps the packets as they are:
+
+- Each 64-bit register is declared as a 32-bit one and its upper half, so that variables in registers, saved registers
+  on the stack and `info registers` have the right width.
+- EIP stays 64 bits wide, because gdb compares it to breakpoints when the CPU stops in a wider mode than it ran in.
+- The registers are no longer numbered as QEMU numbers them, so all of them are always transferred together.
+
+A breakpoint's address stays 64 bits wide in every mode by `remoteaddresssize`: one in the higher half is hit even if
+the CPU was in real mode when gdb last looked.
+"""
+
+import pathlib
+import re
+
+import gdb
+
+from doorstep import cpu, run
+
+_folder = pathlib.Path()
+_current = "i386:x86-64"
+
+
+def connect(target, folder):
+    """Connects to QEMU, and makes gdb fit the CPU's mode at each stop from now on."""
+    global _folder
+    _folder = folder
+    gdb.execute("set remoteaddresssize 64")
+    gdb.execute("set remote fetch-register-packet off")
+    gdb.execute("set remote set-register-packet off")
+    with run.quietly():
+        # As a string, because gdb would warn that QEMU names no program.
+        gdb.execute(f"target remote {target}", to_string=True)
+    original = gdb.execute("maint print xml-tdesc", to_string=True)
+    for architecture in ["i8086", "i386"]:
+        _path(architecture).write_text(narrow(original, architecture))
+    _FitCommand()
+    gdb.execute("define hook-stop\ndoorstep-fit\nend")
+    fit(cpu.read())
+
+
+def fit(state):
+    """Makes gdb fit the mode that the CPU is in."""
+    global _current
+    architecture = state.mode.architecture
+    if architecture == _current:
+        return
+    if architecture == cpu.Mode.LONG.architecture:
+        gdb.execute("unset tdesc filename", to_string=True)
+    else:
+        gdb.execute(f"set tdesc filename {_path(architecture)}", to_string=True)
+    _current = architecture
+
+
+def narrow(description, architecture):
+    """QEMU's description of a 64-bit CPU as one for 16-bit or 32-bit code, with the same packets."""
+    description = re.sub(r"<architecture>[^<]*<", f"<architecture>{architecture}<", description)
+    return re.sub(r'<reg name="(\w+)"([^>]*?)/>', _narrow_register, description)
+
+
+def _narrow_register(match):
+    name, attributes = match[1], re.sub(r' regnum="\d+"', "", match[2])
+    if name == "rip":
+        return '<reg name="eip" bitsize="64" type="int64"/>'
+    if re.fullmatch(r"r[a-ds][xip]|rbp", name):
+        low = f'<reg name="e{name[1:]}" bitsize="32" type="int32"/>'
+        return low + f'<reg name="upper_{name}" bitsize="32" type="int32" group="hidden"/>'
+    if re.fullmatch(r"r\d+|cr8|\w+_base|xmm\d\d", name):
+        attributes = re.sub(r' group="\w+"', "", attributes) + ' group="hidden"'
+    return f'<reg name="{name}"{attributes}/>'
+
+
+def _path(architecture):
+    return _folder / f"{architecture}.xml"
+
+
+class _FitCommand(gdb.Command):
+    """Make gdb fit the CPU's mode. Runs by itself at each stop."""
+
+    def __init__(self):
+        super().__init__("doorstep-fit", gdb.COMMAND_SUPPORT)
+
+    def invoke(self, argument, from_tty):
+        self.dont_repeat()
+        fit(cpu.read())

@@ -1,0 +1,104 @@
+"""The page tables, as the CPU walks them (Intel SDM volume 3, section 4.5)."""
+
+import dataclasses
+
+import gdb
+
+from doorstep import cpu
+
+PRESENT, WRITABLE, USER = 1 << 0, 1 << 1, 1 << 2
+LARGE, NO_EXECUTE = 1 << 7, 1 << 63
+ADDRESS = 0x000F_FFFF_FFFF_F000
+
+ENTRY_BITS = {1: "W", 2: "U", 3: "PWT", 4: "PCD", 5: "A", 6: "D", 7: "PS", 8: "G", 63: "NX"}
+
+# Each level: what its table is called, and the lowest bit of the address that it looks at.
+LEVELS = [("PML5", 48), ("PML4", 39), ("PDPT", 30), ("PD", 21), ("PT", 12)]
+
+
+@dataclasses.dataclass
+class Step:
+    """One table entry on the way."""
+
+    table: str
+    index: int
+    address: int
+    entry: int
+    shift: int
+
+    @property
+    def is_present(self):
+        return bool(self.entry & PRESENT)
+
+    @property
+    def is_page(self):
+        return self.shift == 12 or (self.shift <= 30 and bool(self.entry & LARGE))
+
+
+def walk(root, address, has_five_levels=False):
+    """The entries that lead from a root table (CR3) to an address: the last one is a page, or not present."""
+    steps, table = [], root & ADDRESS
+    for name, shift in LEVELS if has_five_levels else LEVELS[1:]:
+        index = address >> shift & 0x1FF
+        entry_address = table + 8 * index
+        step = Step(name, index, entry_address, cpu.read_physical_number(entry_address, 8), shift)
+        steps.append(step)
+        if not step.is_present or step.is_page:
+            break
+        table = step.entry & ADDRESS
+    return steps
+
+
+def physical(root, address):
+    """The physical address behind a virtual one, or None."""
+    last = walk(root, address)[-1]
+    if not last.is_present:
+        return None
+    mask = (1 << last.shift) - 1
+    return last.entry & ADDRESS & ~mask | address & mask
+
+
+def read_virtual(root, address, length):
+    """Bytes of virtual memory under a root table that need not be in use, page by page."""
+    data = b""
+    while len(data) < length:
+        start = address + len(data)
+        count = min(length - len(data), 0x1000 - start % 0x1000)
+        place = physical(root, start)
+        if place is None:
+            raise gdb.GdbError(f"{start:#x} is not mapped.")
+        data += cpu.read_physical(place, count)
+    return data
+
+
+def show(state, address):
+    """Prints the way from CR3 to a page, and the rights that it gives."""
+    if not state.has("CR0", "PG"):
+        print(f"Paging is off: {address:#x} is the physical address, too. `next-switch` leads to where it goes on.")
+        return
+    if not state.has("CR4", "PAE"):
+        print("These are 32-bit page tables, which Doorstep never has.")
+        return
+    root = state.control["CR3"]
+    print(f"CR3   {root:#018x}")
+    steps = walk(root, address, state.has("CR4", "LA57"))
+    for step in steps:
+        bits = cpu.bit_names(step.entry, ENTRY_BITS) if step.is_present else ["not present"]
+        print(f"{step.table:<4}  [{step.index:3}] at {step.address:#010x}: {step.entry:#018x}  {' '.join(bits)}")
+    last = steps[-1]
+    if not last.is_present:
+        print(f"{address:#x} is not mapped: an access is a page fault.")
+        return
+    size = {12: "4 KiB", 21: "2 MiB", 30: "1 GiB"}[last.shift]
+    print(f"{address:#x} is physical {physical(root, address):#x}, in a page of {size}: {rights(steps)}")
+
+
+def rights(steps):
+    """What all entries on the way allow together: `read, write; supervisor`."""
+    allowed = ["read"]
+    if all(step.entry & WRITABLE for step in steps):
+        allowed.append("write")
+    if not any(step.entry & NO_EXECUTE for step in steps):
+        allowed.append("execute")
+    who = "user" if all(step.entry & USER for step in steps) else "supervisor"
+    return f"{', '.join(allowed)}; {who}"

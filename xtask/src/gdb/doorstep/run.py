@@ -1,0 +1,111 @@
+"""Lets the machine run: to an address, or for one instruction."""
+
+import contextlib
+
+import gdb
+
+from doorstep import cpu
+
+
+class Gone(Exception):
+    """The machine is no longer there."""
+
+    def __init__(self):
+        super().__init__("the machine has ended")
+
+
+_quiet = 0
+
+
+def is_quiet():
+    """Whether the stops that happen now are nobody's business."""
+    return _quiet > 0
+
+
+@contextlib.contextmanager
+def quietly():
+    """Stops within are not shown."""
+    global _quiet
+    _quiet += 1
+    gdb.execute("set suppress-cli-notifications on")
+    try:
+        yield
+    finally:
+        _quiet -= 1
+        if _quiet == 0:
+            gdb.execute("set suppress-cli-notifications off")
+
+
+def step():
+    """Runs one instruction; gives the state behind it."""
+    with quietly():
+        _execute("stepi")
+    return cpu.read()
+
+
+def run_to(addresses):
+    """Runs until the CPU is at one of the addresses; gives the address where it stopped, which can be another one: a
+    breakpoint of the user's, or Ctrl-C."""
+    with quietly():
+        breakpoints = [gdb.Breakpoint(f"*{address:#x}", internal=True) for address in set(addresses)]
+        try:
+            leave_breakpoint()
+            _execute("continue")
+        finally:
+            for point in breakpoints:
+                point.delete()
+    return cpu.read().linear
+
+
+def run_to_place(place):
+    """Runs to what `places.find` gave; says whether the CPU is there. In a function, that is behind its prologue."""
+    with quietly():
+        point = gdb.Breakpoint(place, internal=True)
+        try:
+            leave_breakpoint()
+            _execute("continue")
+            return point.hit_count > 0
+        finally:
+            point.delete()
+
+
+def leave_breakpoint():
+    """Steps off a breakpoint that QEMU has and gdb does not see.
+
+    gdb compares breakpoints to the instruction pointer, QEMU to the linear address. Where the code segment does not
+    start at 0, gdb would not step over the breakpoint that the CPU is at, and stay there for ever.
+    """
+    state = cpu.read()
+    if state.linear == state.offset:
+        return
+    points = [point for point in gdb.breakpoints() if point.enabled and point.type == gdb.BP_BREAKPOINT]
+    if not any(_address(point) == state.linear for point in points):
+        return
+    for point in points:
+        point.enabled = False
+    try:
+        step()
+    finally:
+        for point in points:
+            point.enabled = True
+
+
+def _address(point):
+    try:
+        _, found = gdb.decode_line(point.location)
+    except gdb.error:
+        return None
+    return found[0].pc if found else None
+
+
+def _execute(command):
+    try:
+        gdb.execute(command, to_string=True)
+    except gdb.error as error:
+        if is_connected():
+            raise
+        raise Gone from error
+
+
+def is_connected():
+    return gdb.selected_inferior().pid != 0

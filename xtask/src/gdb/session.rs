@@ -1,0 +1,158 @@
+//! The folder that QEMU, gdb and we share: the stub's socket, the script, and what the script has to know.
+
+use super::read;
+use crate::qmp::escape_commas;
+use anyhow::{Context, Result};
+use boot_info::KernelConfig;
+use elf::ElfBytes;
+use elf::abi::PT_LOAD;
+use elf::endian::LittleEndian;
+use serde_json::{Value, json};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{self, Path, PathBuf};
+use tempfile::TempDir;
+
+/// The script: gdb sources the first file, which imports the others.
+const SCRIPT: [(&str, &str); 13] = [
+    ("main.py", include_str!("main.py")),
+    ("doorstep/__init__.py", include_str!("doorstep/__init__.py")),
+    ("doorstep/bios.py", include_str!("doorstep/bios.py")),
+    ("doorstep/boot_info.py", include_str!("doorstep/boot_info.py")),
+    ("doorstep/commands.py", include_str!("doorstep/commands.py")),
+    ("doorstep/cpu.py", include_str!("doorstep/cpu.py")),
+    ("doorstep/description.py", include_str!("doorstep/description.py")),
+    ("doorstep/memory_map.py", include_str!("doorstep/memory_map.py")),
+    ("doorstep/paging.py", include_str!("doorstep/paging.py")),
+    ("doorstep/places.py", include_str!("doorstep/places.py")),
+    ("doorstep/run.py", include_str!("doorstep/run.py")),
+    ("doorstep/status.py", include_str!("doorstep/status.py")),
+    ("doorstep/tour.py", include_str!("doorstep/tour.py")),
+];
+
+/// What the script is to do once it is connected.
+pub(super) enum Task<'a> {
+    /// Stop there, or at the first instruction of the boot sector, and take the user's commands.
+    Interactive { stop: Option<&'a str> },
+    /// Take the tour. Each expectation is `PLACE=MODE`.
+    Tour { expect: &'a [String] },
+    /// The same as `Interactive`, but another program has started gdb, and shows what there is to see.
+    FrontEnd,
+}
+
+impl<'a> Task<'a> {
+    pub(super) fn stop_at(place: &'a Option<String>) -> Self {
+        Self::Interactive { stop: place.as_deref() }
+    }
+}
+
+/// A session's folder, and what lies where in the guest.
+pub(super) struct Session {
+    folder: TempDir,
+    facts: Value,
+}
+
+impl Session {
+    /// Makes the folder. The kernel's symbols come from `kernel`, or else from our own kernel.
+    pub(super) fn new(elf_files: &Path, kernel: Option<&Path>) -> Result<Self> {
+        // Not below the target folder: a socket's path has about a hundred bytes.
+        let folder = tempfile::Builder::new().prefix("doorstep-gdb-").tempdir()?;
+        Ok(Self { folder, facts: facts(elf_files, kernel)? })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// What makes QEMU wait for gdb on the socket.
+    pub(super) fn stub_arguments(&self) -> Result<[String; 5]> {
+        let socket = self.path(SOCKET);
+        let socket = escape_commas(socket.to_str().context("a temporary folder that is not UTF-8")?);
+        let device = format!("socket,path={socket},server=on,wait=off,id=gdb");
+        Ok(["-S".into(), "-chardev".into(), device, "-gdb".into(), "chardev:gdb".into()])
+    }
+
+    /// Whether QEMU has opened the socket.
+    pub(super) fn stub_listens(&self) -> bool {
+        self.path(SOCKET).exists()
+    }
+
+    /// Writes the script and what it has to know; gives the file that gdb sources.
+    pub(super) fn write_script(&self, task: &Task<'_>) -> Result<PathBuf> {
+        let socket = self.path(SOCKET);
+        write_script(self.folder.path(), &self.facts, &socket.to_string_lossy(), task)
+    }
+
+    /// Keeps what the guest said on its serial line.
+    pub(super) fn log(&self, bytes: &[u8]) -> Result<()> {
+        let file = OpenOptions::new().create(true).append(true).open(self.path(SERIAL));
+        Ok(file?.write_all(bytes)?)
+    }
+
+    /// What the script wrote at its end: `ok`, or what went wrong.
+    pub(super) fn outcome(&self) -> Option<String> {
+        let outcome = fs::read_to_string(self.path(OUTCOME)).ok()?;
+        Some(outcome.trim().to_owned())
+    }
+}
+
+const SOCKET: &str = "stub";
+const SERIAL: &str = "serial";
+const OUTCOME: &str = "outcome";
+
+/// Writes the script into a folder that another program will find it in; gives the file that gdb sources.
+pub(super) fn write_front_end_script(
+    folder: &Path,
+    elf_files: &Path,
+    kernel: Option<&Path>,
+    target: &str,
+) -> Result<PathBuf> {
+    write_script(folder, &facts(elf_files, kernel)?, target, &Task::FrontEnd)
+}
+
+fn write_script(folder: &Path, facts: &Value, target: &str, task: &Task<'_>) -> Result<PathBuf> {
+    fs::create_dir_all(folder.join("doorstep"))?;
+    for (name, text) in SCRIPT {
+        fs::write(folder.join(name), text)?;
+    }
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let mut session = facts.clone();
+    session["target"] = target.into();
+    session["serial"] = path(SERIAL).into();
+    session["outcome"] = path(OUTCOME).into();
+    session["task"] = match task {
+        Task::Interactive { stop } => json!({ "name": "interactive", "stop": stop }),
+        Task::Tour { expect } => json!({ "name": "tour", "expect": expect }),
+        Task::FrontEnd => json!({ "name": "front end" }),
+    };
+    let file = File::create(folder.join("session.json"))?;
+    serde_json::to_writer_pretty(file, &session)?;
+    Ok(folder.join(SCRIPT[0].0))
+}
+
+/// What lies where in the guest, and which files tell its symbols.
+fn facts(elf_files: &Path, kernel: Option<&Path>) -> Result<Value> {
+    let kernel = kernel.map_or_else(|| Ok(elf_files.join("kernel.elf")), path::absolute)?;
+    let bytes = read(&kernel)?;
+    let elf = ElfBytes::<LittleEndian>::minimal_parse(&bytes)?;
+    let segments: Vec<_> = elf
+        .segments()
+        .context("an ELF file without segments")?
+        .iter()
+        .filter(|segment| segment.p_type == PT_LOAD)
+        .map(|segment| [segment.p_vaddr, segment.p_vaddr + segment.p_memsz])
+        .collect();
+    let stage = |name: &str, start: u32, end: u32| {
+        json!({
+            "elf": elf_files.join(format!("{name}.elf")).to_string_lossy(),
+            "ranges": [[start, end]],
+            "entry": start,
+        })
+    };
+    Ok(json!({
+        "stage1": stage("stage1", layout::STAGE1_ADDR, layout::STAGE1_END),
+        "stage2": stage("stage2", layout::STAGE2_ADDR, layout::STAGE2_END),
+        "kernel": { "elf": kernel.to_string_lossy(), "ranges": segments, "entry": elf.ehdr.e_entry },
+        "physical_memory_offset": KernelConfig::DEFAULT.physical_memory_offset,
+    }))
+}
