@@ -4,6 +4,8 @@
 //! what was expected and, where there is one, the way out. A number never changes its meaning; the README's table is
 //! checked against this list.
 
+mod examples;
+
 use core::fmt;
 use thiserror::Error;
 

@@ -247,7 +247,7 @@ fn check_config(config: &KernelConfig) -> Result<(), BootError> {
         return Err(BootError::ManifestField {
             field: "physical-memory offset",
             found: offset,
-            expected: "a multiple of 1 GiB, not 0, with 64 TiB of canonical addresses",
+            expected: "a multiple of 1 GiB, not 0, canonical for 64 TiB",
         });
     }
     Ok(())
