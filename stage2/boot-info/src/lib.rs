@@ -48,6 +48,21 @@ impl Default for KernelConfig {
 ///
 /// The structure, its lists and the loader's page tables lie in memory of kind
 /// [`MemoryRegionKind::BOOTLOADER`], which the kernel may reuse once it no longer needs them.
+///
+/// A kernel in another language finds at these offsets, little-endian:
+///
+/// | offset | bytes | what |
+/// |---|---|---|
+/// | 0 | 8 | [`Self::MAGIC`] |
+/// | 8 | 4 | version |
+/// | 12 | 4 | length of this structure in bytes |
+/// | 16 | 8 | physical-memory offset |
+/// | 24 | 8 + 8 | memory regions: address and number of [`MemoryRegion`]s |
+/// | 40 | 8 + 8 | kernel segments: address and number of [`KernelSegment`]s |
+/// | 56 | 8 + 8 | command line: address and length in bytes |
+/// | 72 | 8 + 8 | stack: lowest address, and the one past the highest |
+/// | 88 | 4 x 8 | time stamps, in the order of [`TimeStamps`] |
+/// | 120 | 1 | boot drive |
 #[repr(C, align(8))]
 #[derive(Debug)]
 pub struct BootInfo {
@@ -315,3 +330,120 @@ const _: () = {
     assert!(offset_of!(BootInfo, boot_drive) == 120);
     assert!(size_of::<BootInfo>() == 128);
 };
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::string::ToString;
+
+    fn boot_info(regions: &'static [MemoryRegion], command_line: &'static str) -> BootInfo {
+        let parts = BootInfoParts {
+            memory_regions: (regions.as_ptr().expose_provenance() as u64, regions.len() as u64),
+            kernel_segments: (align_of::<KernelSegment>() as u64, 0),
+            command_line: (command_line.as_ptr().expose_provenance() as u64, command_line.len() as u64),
+            physical_memory_offset: KernelConfig::DEFAULT.physical_memory_offset,
+            stack: StackLocation { bottom_addr: 0x1000, top_addr: 0x3000 },
+            time_stamps: TimeStamps { stage2_entry: 1, memory_map_fetched: 2, kernel_loaded: 3, hand_off: 4 },
+            boot_drive: 0x80,
+        };
+        // SAFETY: the lists are static and the empty one is aligned; a `str` is UTF-8.
+        unsafe { BootInfo::new(parts) }
+    }
+
+    #[test]
+    fn a_kernel_reads_what_the_loader_wrote() {
+        static REGIONS: [MemoryRegion; 2] = [
+            MemoryRegion::new(0x1000, 0x9000, MemoryRegionKind::USABLE),
+            MemoryRegion::new(0x9000, 0xa000, MemoryRegionKind::KERNEL),
+        ];
+        let boot_info = boot_info(&REGIONS, "name=Zoë");
+        assert_eq!(boot_info.check(), Ok(()));
+        assert_eq!(boot_info.version(), BootInfo::VERSION);
+        assert_eq!(boot_info.memory_regions(), REGIONS);
+        assert_eq!(boot_info.kernel_segments(), []);
+        assert_eq!(boot_info.command_line(), "name=Zoë");
+        assert_eq!(boot_info.physical_memory_offset(), 0xffff_8000_0000_0000);
+        assert_eq!(boot_info.stack(), StackLocation { bottom_addr: 0x1000, top_addr: 0x3000 });
+        assert_eq!(boot_info.time_stamps().hand_off, 4);
+        assert_eq!(boot_info.boot_drive(), 0x80);
+    }
+
+    #[test]
+    fn what_another_loader_hands_over_is_refused() {
+        let changed = |change: fn(&mut BootInfo)| {
+            let mut boot_info = boot_info(&[], "");
+            change(&mut boot_info);
+            boot_info.check()
+        };
+        assert_eq!(changed(|info| info.magic = 0), Err(BootInfoError::Magic(0)));
+        // Of the wrong magic number nothing else is believed.
+        let nothing = changed(|info| (info.magic, info.version, info.len) = (1, 2, 3));
+        assert_eq!(nothing, Err(BootInfoError::Magic(1)));
+        let expected = BootInfo::VERSION;
+        for found in [0, expected + 1, u32::MAX] {
+            let mut boot_info = boot_info(&[], "");
+            boot_info.version = found;
+            assert_eq!(boot_info.check(), Err(BootInfoError::Version { found, expected }));
+        }
+    }
+
+    #[test]
+    fn a_longer_structure_fits_and_a_shorter_one_does_not() {
+        let mut boot_info = boot_info(&[], "");
+        for found in [0, SIZE - 1] {
+            boot_info.len = found;
+            assert_eq!(boot_info.check(), Err(BootInfoError::Length { found, expected: SIZE }));
+        }
+        for len in [SIZE, SIZE + 8, u32::MAX] {
+            boot_info.len = len;
+            assert_eq!(boot_info.check(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_refusal_tells_what_was_found_and_what_was_expected() {
+        let text = BootInfoError::Magic(0x1234).to_string();
+        assert!(text.contains("magic 0x1234, expected 0x"), "{text}");
+        let text = BootInfoError::Version { found: 7, expected: 1 }.to_string();
+        assert!(text.contains("version 7, expected 1"), "{text}");
+        let text = BootInfoError::Length { found: 120, expected: 128 }.to_string();
+        assert!(text.contains("120 bytes, expected 128"), "{text}");
+    }
+
+    #[test]
+    fn the_documented_offsets_are_those_of_the_fields() {
+        static REGIONS: [MemoryRegion; 1] = [MemoryRegion::EMPTY];
+        let boot_info = boot_info(&REGIONS, "abc");
+        let word = |offset: usize| {
+            assert!(offset + 8 <= size_of::<BootInfo>());
+            // SAFETY: eight bytes of the structure, all of whose bytes are initialised.
+            unsafe { (&raw const boot_info).cast::<u8>().add(offset).cast::<u64>().read_unaligned() }
+        };
+        assert_eq!(word(0).to_le_bytes(), *b"DOORSTEP");
+        assert_eq!(word(8), u64::from(SIZE) << 32 | u64::from(BootInfo::VERSION));
+        assert_eq!(word(16), boot_info.physical_memory_offset());
+        assert_eq!((word(24), word(32)), (REGIONS.as_ptr() as u64, 1));
+        assert_eq!(word(48), 0);
+        assert_eq!(word(64), 3);
+        assert_eq!((word(72), word(80)), (0x1000, 0x3000));
+        assert_eq!([88, 96, 104, 112].map(word), [1, 2, 3, 4]);
+        assert_eq!(word(120), 0x80);
+    }
+
+    #[test]
+    fn kinds_are_ordered_from_usable_to_bad() {
+        let kinds = [
+            MemoryRegionKind::USABLE,
+            MemoryRegionKind::BOOTLOADER,
+            MemoryRegionKind::KERNEL,
+            MemoryRegionKind::ACPI_RECLAIMABLE,
+            MemoryRegionKind::ACPI_NVS,
+            MemoryRegionKind::FRAMEBUFFER,
+            MemoryRegionKind::RESERVED,
+            MemoryRegionKind::BAD,
+        ];
+        assert!(kinds.is_sorted_by(|a, b| a < b));
+        assert_eq!(MemoryRegionKind(8).to_string(), "unknown");
+    }
+}
