@@ -80,9 +80,12 @@ impl<'map> Frames<'map> {
         self.free().find(|free| free.end - free.start >= len).map(|free| free.start)
     }
 
-    /// The error for `len` bytes that cannot be had.
+    /// The error for `len` bytes that cannot be had: they are not free, or too many runs have been taken.
     #[must_use]
     pub fn out_of_memory(&self, len: u64, what: Purpose) -> BootError {
+        if self.find(len).is_some() {
+            return BootError::TooFragmented { expected: RUNS_MAX };
+        }
         BootError::OutOfMemory { what, needed: len.div_ceil(1024), free: self.free_len() / 1024 }
     }
 

@@ -43,7 +43,7 @@ fn entry() -> impl Strategy<Value = Entry> {
 }
 
 proptest! {
-    #![proptest_config(cases(512))]
+    #![proptest_config(cases(256))]
 
     #[test]
     fn overlapping_regions_take_the_less_usable_kind(entries in vec(entry(), 0..24)) {

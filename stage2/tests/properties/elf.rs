@@ -110,7 +110,7 @@ fn check_kernel(kernel: &Kernel, file_len: u64) {
 }
 
 proptest! {
-    #![proptest_config(cases(256))]
+    #![proptest_config(cases(128))]
 
     #[test]
     fn kernels_of_linkers_are_taken_as_they_are_meant(kernel in kernel(16)) {

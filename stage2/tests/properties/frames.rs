@@ -110,7 +110,7 @@ fn regions() -> impl Strategy<Value = Regions> {
 }
 
 proptest! {
-    #![proptest_config(cases(512))]
+    #![proptest_config(cases(256))]
 
     #[test]
     fn every_page_is_usable_taken_once_and_the_one_that_is_promised(

@@ -79,7 +79,7 @@ fn pages_len(kernel: &TestKernel) -> u64 {
 }
 
 proptest! {
-    #![proptest_config(cases(96))]
+    #![proptest_config(cases(64))]
 
     #[test]
     fn every_byte_ends_at_its_address_and_every_other_byte_of_the_pages_is_zero(

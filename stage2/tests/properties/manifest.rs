@@ -27,7 +27,7 @@ fn manifest<'text>(seed: [u64; 6], command_line: &'text str) -> Manifest<'text> 
 }
 
 proptest! {
-    #![proptest_config(cases(512))]
+    #![proptest_config(cases(256))]
 
     #[test]
     fn what_is_written_is_what_is_read(seed in any::<[u64; 6]>(), command_line in "\\PC{0,100}") {

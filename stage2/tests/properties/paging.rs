@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use stage2::BootError;
 use stage2::e820::{Regions, USABLE_END};
 use stage2::error::Purpose;
-use stage2::frames::Frames;
+use stage2::frames::{Frames, RUNS_MAX};
 use stage2::paging::{AddressSpace, PagingFeatures};
 
 const PAGE: u64 = layout::PAGE_LEN as u64;
@@ -235,7 +235,7 @@ fn regions() -> impl Strategy<Value = Regions> {
 }
 
 proptest! {
-    #![proptest_config(cases(64))]
+    #![proptest_config(cases(32))]
 
     #[test]
     fn every_byte_has_its_frame_and_its_rights_and_nothing_else_is_mapped(
@@ -319,5 +319,24 @@ fn a_kernel_mapped_twice_is_refused() {
         let features = PagingFeatures { no_execute: true, gib_pages: false };
         let result = build(&regions, &mut Frames::new(&regions), &pieces, &KernelConfig::DEFAULT, features);
         assert_eq!(result.err(), Some(BootError::AlreadyMapped { what, found }));
+    }
+}
+
+#[test]
+fn memory_in_too_many_pieces_is_told_as_such() {
+    let regions = pages(200, true);
+    let features = PagingFeatures { no_execute: true, gib_pages: false };
+    let too_fragmented = Some(BootError::TooFragmented { expected: RUNS_MAX });
+    // All that can be taken goes to the stack, or before it to the kernel, so that a page table is what there is no room for.
+    let config = KernelConfig { stack_len: 120 * PAGE, ..KernelConfig::DEFAULT };
+    let result = build(&regions, &mut Frames::new(&regions), &[], &config, features);
+    assert_eq!(result.err(), too_fragmented);
+    for taken in RUNS_MAX - 20..=RUNS_MAX {
+        let mut frames = Frames::new(&regions);
+        for _ in 0..taken {
+            frames.take_whole(PAGE, MemoryRegionKind::KERNEL, Purpose::Kernel).unwrap();
+        }
+        let result = build(&regions, &mut frames, &[], &KernelConfig::DEFAULT, features);
+        assert_eq!(result.err(), too_fragmented, "after {taken} runs");
     }
 }
