@@ -79,8 +79,13 @@ pub(crate) const TEST_KERNELS: Package =
 pub(crate) const FOREIGN_KERNEL: Package =
     Package { name: "foreign-kernel", target: "x86_64-kernel", options: &[FAST_CORE] };
 
+/// The boot sector that Doorstep's speed is compared with.
+pub(crate) const BARE_READS: Package =
+    Package { name: "bare-reads", target: "i386-stage1", options: &["--profile", "stage", SMALL_CORE] };
+
 /// Every package for the bare machine.
-pub(crate) const ALL: [&Package; 5] = [&STAGE1, &STAGE2, &KERNEL, &TEST_KERNELS, &FOREIGN_KERNEL];
+pub(crate) const ALL: [&Package; 6] =
+    [&STAGE1, &STAGE2, &KERNEL, &TEST_KERNELS, &FOREIGN_KERNEL, &BARE_READS];
 
 /// Builds packages with one toolchain.
 pub(crate) struct Builder<'a> {
@@ -102,7 +107,8 @@ impl Builder<'_> {
         Ok([stage1?, stage2?])
     }
 
-    fn stage(&self, package: &Package, folder: &str) -> Result<Vec<u8>> {
+    /// The ELF file of a boot stage, from the folder that its profile is named for.
+    pub(crate) fn stage(&self, package: &Package, folder: &str) -> Result<Vec<u8>> {
         self.build(package, &[])?;
         read(&self.results(package).join(folder).join(package.name))
     }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bare_metal;
+mod bench;
 mod flatten;
 mod gdb;
 mod guest;
@@ -50,6 +51,7 @@ enum Command {
     Qemu(qemu::Options),
     Gdb(gdb::Options),
     Test(test::Options),
+    Bench(bench::Options),
     Lint(lint::Options),
     Runner(runner::Options),
 }
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Command::Qemu(options) => qemu::run(&options),
         Command::Gdb(options) => gdb::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Lint(options) => lint::run(&options),
         Command::Runner(options) => runner::run(&options),
     });
