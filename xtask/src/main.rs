@@ -15,6 +15,8 @@ mod lint;
 mod output;
 mod qemu;
 mod qmp;
+#[cfg(test)]
+mod readme;
 mod runner;
 mod setup;
 mod strip;

@@ -1,0 +1,74 @@
+//! What the README says in numbers is checked against the code.
+
+use stage2::BootError;
+
+const README: &str = include_str!("../../README.md");
+
+/// A row of the README's error table.
+fn error_row(error: &BootError) -> String {
+    let text = error.to_string();
+    let (number, sentence) = text.split_once(": ").expect("an error starts with its number");
+    format!("| {number} | {sentence} |")
+}
+
+/// The README's memory map.
+fn memory_map() -> String {
+    use layout::{
+        BOUNCE_BUFFER_ADDR, BOUNCE_BUFFER_LEN, FIRST_MIB_END, LOADER_END, MODE_SWITCH_PAGE_END, STACK_BOTTOM,
+        STACK_TOP, STAGE1_ADDR, STAGE1_END, STAGE2_ADDR, STAGE2_END, STAGE2_FILE_END,
+    };
+    let bounce_end = BOUNCE_BUFFER_ADDR + BOUNCE_BUFFER_LEN;
+    [
+        (0, STACK_BOTTOM, "interrupt vectors, BIOS data area: the BIOS's own"),
+        (STACK_BOTTOM, STACK_TOP, "the loader's stack, in every mode"),
+        (STAGE1_ADDR, STAGE1_END, "stage1, with the stage2 descriptor"),
+        (STAGE2_ADDR, MODE_SWITCH_PAGE_END, "stage2: the mode-switch page (entry, BIOS calls, hand-off, GDT)"),
+        (MODE_SWITCH_PAGE_END, STAGE2_FILE_END, "stage2: the rest, as far as it may reach"),
+        (STAGE2_FILE_END, STAGE2_END, "room for stage2's .bss, which begins where its file ends"),
+        (BOUNCE_BUFFER_ADDR, bounce_end, "bounce buffer for disk reads"),
+        (LOADER_END, FIRST_MIB_END, "not used: rest of conventional memory, EBDA, video memory, BIOS"),
+    ]
+    .into_iter()
+    .map(|(start, end, what)| format!("0x{start:06x} .. 0x{end:06x}  {what}\n"))
+    .chain([format!("0x{FIRST_MIB_END:06x} ..           kernel, boot info, page tables and stack, where the map has room\n")])
+    .collect()
+}
+
+/// The README's map of the boot sector.
+fn boot_sector_map() -> String {
+    use layout::{
+        BOOT_SIGNATURE_OFFSET, BPB_END, DESCRIPTOR_OFFSET, DISK_SIGNATURE_OFFSET, JUMP_LEN,
+        PARTITION_TABLE_OFFSET,
+    };
+    [
+        (0, "jump over the next area"),
+        (JUMP_LEN, "left to the BIOS: some write a parameter block there"),
+        (BPB_END, "code and messages"),
+        (DESCRIPTOR_OFFSET, "stage2 descriptor: checksum, LBA, sectors"),
+        (DISK_SIGNATURE_OFFSET, "disk signature"),
+        (PARTITION_TABLE_OFFSET, "partition table: one active partition over the rest, type 7Fh"),
+        (BOOT_SIGNATURE_OFFSET, "55h AAh"),
+    ]
+    .into_iter()
+    .map(|(offset, what)| format!("{offset:3}  {what}\n"))
+    .collect()
+}
+
+#[test]
+fn the_readme_lists_every_error() {
+    let rows: Vec<_> = BootError::examples().iter().map(error_row).collect();
+    let table = format!("{}\n", rows.join("\n"));
+    assert!(README.contains(&table), "the README's error table is to be:\n\n{table}");
+}
+
+#[test]
+fn the_readme_has_the_memory_map() {
+    let map = memory_map();
+    assert!(README.contains(&map), "the README's memory map is to be:\n\n{map}");
+}
+
+#[test]
+fn the_readme_has_the_map_of_the_boot_sector() {
+    let map = boot_sector_map();
+    assert!(README.contains(&map), "the README's map of the boot sector is to be:\n\n{map}");
+}
