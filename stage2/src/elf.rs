@@ -125,6 +125,10 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// A kernel without anything, to be filled in.
+    pub const EMPTY: Self =
+        Self { entry_addr: 0, segments: ArrayVec::new_const(), page_runs: ArrayVec::new_const() };
+
     /// Parses and checks the kernel.
     ///
     /// `head` is the start of the file, or all of it; `file_len` the length of the whole file in bytes. The headers

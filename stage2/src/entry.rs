@@ -5,6 +5,7 @@
 //! Sources: Intel SDM volume 3, section 9.9.1 (switching to protected mode) and 3.4.5 (segment descriptors).
 
 use core::arch::global_asm;
+use stage2::BootError;
 use x86_64::registers::control::Cr0Flags;
 use x86_64::structures::gdt::DescriptorFlags;
 
@@ -18,6 +19,20 @@ pub(crate) const CODE16: u16 = 3 << 3;
 pub(crate) const DATA16: u16 = 4 << 3;
 /// Selector of the 64-bit code segment.
 pub(crate) const CODE64: u16 = 5 << 3;
+
+/// What the stack's guard is filled with.
+const STACK_GUARD: u32 = 0x5354_4b21;
+
+/// Makes sure that the stack never reached its guard. Called where it has been deep: after the BIOS ran on it.
+///
+/// # Errors
+/// `StackOverflow`.
+pub(crate) fn check_stack() -> Result<(), BootError> {
+    let len = (layout::STACK_GUARD_END - layout::STACK_BOTTOM) as usize / size_of::<u32>();
+    // SAFETY: entry.s wrote the guard, which lies in the memory set aside for the stack.
+    let guard = unsafe { core::slice::from_raw_parts(layout::STACK_BOTTOM as *const u32, len) };
+    if guard.iter().all(|&word| word == STACK_GUARD) { Ok(()) } else { Err(BootError::StackOverflow) }
+}
 
 /// Limit of a segment that real mode can use: its last byte.
 const LIMIT_16: u64 = layout::SEGMENT_LEN as u64 - 1;
@@ -66,5 +81,8 @@ global_asm!(
     code32 = const CODE32,
     data32 = const DATA32,
     stack_top = const layout::STACK_TOP,
+    stack_bottom = const layout::STACK_BOTTOM,
+    stack_guard_end = const layout::STACK_GUARD_END,
+    stack_guard = const STACK_GUARD,
     main = sym crate::stage2_main,
 );

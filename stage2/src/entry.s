@@ -1,4 +1,4 @@
-// stage2_entry: stage1 jumps here. Enter protected mode, clear .bss, go on in Rust.
+// stage2_entry: stage1 jumps here. Enter protected mode, clear .bss, fill the stack's guard, go on in Rust.
 // Mode in: real, CS = SS = DS = 0, DF = 0.   In: DL = boot drive   Out: does not return
     .section .mode_switch.entry, "awx"
     .code16
@@ -36,6 +36,10 @@ stage2_entry_32:
     sub ecx, edi
     shr ecx, 2                          // the linker script aligns both ends to 4
     xor eax, eax
+    rep stosd
+    mov edi, {stack_bottom}
+    mov ecx, ({stack_guard_end} - {stack_bottom}) / 4
+    mov eax, {stack_guard}
     rep stosd
     push edx
     call {main}

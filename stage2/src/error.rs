@@ -146,6 +146,10 @@ pub enum BootError {
     // E70 to E79: the loader itself.
     #[error("E70: exception {vector} ({}) in stage2 at {eip:#x}, error code {error_code:#x}; this is a defect of Doorstep or of the machine", exception_name(*.vector))]
     Exception { vector: u32, eip: u32, error_code: u32 },
+    #[error(
+        "E71: stage2's stack overflowed; this is a defect of Doorstep, or of a BIOS that needs more than it should"
+    )]
+    StackOverflow,
 }
 
 /// The name of an exception (Intel SDM volume 3, table 6-1).

@@ -32,7 +32,7 @@ pub trait PhysicalMemory {
     fn zero(&mut self, addr: u64, len: u64);
 }
 
-/// A kernel in memory.
+/// A kernel in memory. Too large to be passed around on the loader's stack: it is filled in where it is.
 pub struct LoadedKernel {
     /// What its file says.
     pub kernel: Kernel,
@@ -40,7 +40,12 @@ pub struct LoadedKernel {
     pub pieces: ArrayVec<KernelSegment, PIECES_MAX>,
 }
 
-/// Reads the kernel that `manifest` names from `disk` into frames that it takes for it.
+impl LoadedKernel {
+    /// Nothing is loaded yet.
+    pub const EMPTY: Self = Self { kernel: Kernel::EMPTY, pieces: ArrayVec::new_const() };
+}
+
+/// Reads the kernel that `manifest` names from `disk` into frames that it takes for it, and fills in `loaded`.
 ///
 /// # Errors
 /// E11 to E13 from the disk, E25 when its bytes are not those that were written, E30 to E51 for what its headers say,
@@ -52,7 +57,8 @@ pub fn load_kernel(
     memory: &mut impl PhysicalMemory,
     frames: &mut Frames<'_>,
     manifest: &Manifest<'_>,
-) -> Result<LoadedKernel, BootError> {
+    loaded: &mut LoadedKernel,
+) -> Result<(), BootError> {
     let file = manifest.kernel;
     let mut checksum = Checksum::new();
     let mut offset = 0;
@@ -60,7 +66,8 @@ pub fn load_kernel(
     let head = read_chunk(disk, &file, offset)?;
     checksum.update(head);
     check(&checksum, head_len(file.len), manifest.kernel_head_checksum)?;
-    let loaded = place(Kernel::parse(head, file.len, &manifest.config)?, frames)?;
+    loaded.kernel = Kernel::parse(head, file.len, &manifest.config)?;
+    loaded.place(frames)?;
     loaded.zero_what_the_file_leaves(memory);
     let mut chunk = head;
     loop {
@@ -72,8 +79,7 @@ pub fn load_kernel(
         chunk = read_chunk(disk, &file, offset)?;
         checksum.update(chunk);
     }
-    check(&checksum, file.len, file.checksum)?;
-    Ok(loaded)
+    check(&checksum, file.len, file.checksum)
 }
 
 /// The bytes of a piece from `offset` on, as many as fit in one read.
@@ -94,42 +100,41 @@ fn check(checksum: &Checksum, len: u64, expected: u64) -> Result<(), BootError> 
     if found == expected { Ok(()) } else { Err(BootError::KernelDamaged { len, found, expected }) }
 }
 
-/// Takes frames for all pages of the kernel: at one distance between virtual and physical addresses where memory has
-/// room for that, else wherever there is room.
-// A stack frame of its own: stage2 is smaller for it, and gdb shows it by name.
-#[inline(never)]
-fn place(kernel: Kernel, frames: &mut Frames<'_>) -> Result<LoadedKernel, BootError> {
-    let (first, last) = (kernel.page_runs[0], kernel.page_runs[kernel.page_runs.len() - 1]);
-    let span = last.virtual_addr + last.len - first.virtual_addr;
-    // What is added to a virtual address, modulo 2^64, to get the physical address that is wished for.
-    let mut distance = frames.find(span).unwrap_or(0).wrapping_sub(first.virtual_addr);
-    let needed = kernel.page_runs.iter().map(|run| run.len).fold(0, u64::saturating_add);
-    if needed > frames.free_len() {
-        return Err(frames.out_of_memory(needed, Purpose::Kernel));
-    }
-    let mut pieces = ArrayVec::<KernelSegment, PIECES_MAX>::new();
-    for run in &kernel.page_runs {
-        let (mut virtual_addr, mut len) = (run.virtual_addr, run.len);
-        while len > 0 {
-            let wish = virtual_addr.wrapping_add(distance);
-            let range = frames.take_some(wish, len, MemoryRegionKind::KERNEL, Purpose::Kernel)?;
-            let piece = KernelSegment {
-                virtual_addr,
-                physical_addr: range.start,
-                len: range.end - range.start,
-                rights: run.rights,
-                reserved: 0,
-            };
-            pieces.try_push(piece).map_err(|_| BootError::TooFragmented { expected: PIECES_MAX })?;
-            distance = range.start.wrapping_sub(virtual_addr);
-            virtual_addr += piece.len;
-            len -= piece.len;
-        }
-    }
-    Ok(LoadedKernel { kernel, pieces })
-}
-
 impl LoadedKernel {
+    /// Takes frames for all pages of the kernel: at one distance between virtual and physical addresses where memory
+    /// has room for that, else wherever there is room.
+    fn place(&mut self, frames: &mut Frames<'_>) -> Result<(), BootError> {
+        let page_runs = &self.kernel.page_runs;
+        let (first, last) = (page_runs[0], page_runs[page_runs.len() - 1]);
+        let span = last.virtual_addr + last.len - first.virtual_addr;
+        // What is added to a virtual address, modulo 2^64, to get the physical address that is wished for.
+        let mut distance = frames.find(span).unwrap_or(0).wrapping_sub(first.virtual_addr);
+        let needed = page_runs.iter().map(|run| run.len).fold(0, u64::saturating_add);
+        if needed > frames.free_len() {
+            return Err(frames.out_of_memory(needed, Purpose::Kernel));
+        }
+        self.pieces.clear();
+        for run in page_runs {
+            let (mut virtual_addr, mut len) = (run.virtual_addr, run.len);
+            while len > 0 {
+                let wish = virtual_addr.wrapping_add(distance);
+                let range = frames.take_some(wish, len, MemoryRegionKind::KERNEL, Purpose::Kernel)?;
+                let piece = KernelSegment {
+                    virtual_addr,
+                    physical_addr: range.start,
+                    len: range.end - range.start,
+                    rights: run.rights,
+                    reserved: 0,
+                };
+                self.pieces.try_push(piece).map_err(|_| BootError::TooFragmented { expected: PIECES_MAX })?;
+                distance = range.start.wrapping_sub(virtual_addr);
+                virtual_addr += piece.len;
+                len -= piece.len;
+            }
+        }
+        Ok(())
+    }
+
     /// Copies a chunk of the file, which starts at `offset` there, to all places that want bytes of it.
     #[expect(clippy::cast_possible_truncation, reason = "start and end lie inside the chunk")]
     fn write(&self, memory: &mut impl PhysicalMemory, offset: u64, chunk: &[u8]) {

@@ -48,7 +48,7 @@ extern "C" fn stage2_main(drive: u8) -> ! {
 /// The way to the kernel.
 fn boot(drive: u8) -> Result<Infallible, BootError> {
     println!("Doorstep {}", env!("CARGO_PKG_VERSION"));
-    let Workspace { reports, regions } = workspace::take();
+    let Workspace { reports, regions, loaded } = workspace::take();
 
     // What the machine is.
     let features = cpu::detect()?;
@@ -71,7 +71,7 @@ fn boot(drive: u8) -> Result<Infallible, BootError> {
     let mut frames = Frames::new(regions);
     // SAFETY: what is written through it below goes to frames that were taken.
     let mut memory = unsafe { IdentityMemory::new() };
-    let loaded = load_kernel(&mut disk, &mut memory, &mut frames, &manifest)?;
+    load_kernel(&mut disk, &mut memory, &mut frames, &manifest, loaded)?;
     time_stamps.kernel_loaded = cpu::time_stamp();
     println!("kernel: {} bytes from drive {drive:02X}h", manifest.kernel.len);
 
@@ -93,6 +93,7 @@ fn boot(drive: u8) -> Result<Infallible, BootError> {
     let boot_info_addr = boot_info_room.fill(&facts);
 
     // And there it goes.
+    entry::check_stack()?;
     println!("jump to {:#x}", loaded.kernel.entry_addr);
     // SAFETY: the tables map the mode-switch page, the kernel, its stack and the boot info.
     unsafe { hand_off::jump(loaded.kernel.entry_addr, stack.top_addr, boot_info_addr, root_addr, features) }

@@ -3,13 +3,16 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use stage2::e820::{Regions, Reports};
+use stage2::load::LoadedKernel;
 
-/// Room for the memory map.
+/// Room for the memory map and for what is known of the kernel.
 pub(crate) struct Workspace {
     /// What the BIOS and the loader report.
     pub(crate) reports: Reports,
     /// What follows from it.
     pub(crate) regions: Regions,
+    /// The kernel, and where its pieces lie.
+    pub(crate) loaded: LoadedKernel,
 }
 
 struct Once(UnsafeCell<Workspace>);
@@ -17,8 +20,11 @@ struct Once(UnsafeCell<Workspace>);
 // SAFETY: the loader has one thread, and `take` gives the workspace away once.
 unsafe impl Sync for Once {}
 
-static WORKSPACE: Once =
-    Once(UnsafeCell::new(Workspace { reports: Reports::new_const(), regions: Regions::new_const() }));
+static WORKSPACE: Once = Once(UnsafeCell::new(Workspace {
+    reports: Reports::new_const(),
+    regions: Regions::new_const(),
+    loaded: LoadedKernel::EMPTY,
+}));
 
 /// The workspace, empty.
 ///

@@ -12,7 +12,7 @@ use elf::segment::{ProgramHeader, SegmentTable};
 use stage2::e820::{ENTRIES_MAX, Entry, Regions, Reports};
 use stage2::elf::Kernel;
 use stage2::frames::Frames;
-use stage2::load::load_kernel;
+use stage2::load::{LoadedKernel, load_kernel};
 use stage2::manifest::{Manifest, Sector, reseal};
 use stage2::paging::{AddressSpace, PagingFeatures};
 use stage2::{BootError, e820};
@@ -109,10 +109,10 @@ pub fn load(bytes: &[u8]) {
     }
     let mut frames = Frames::new(&regions);
     let mut physical = FakeMemory::default();
-    let loaded = match load_kernel(&mut disk, &mut physical, &mut frames, &manifest) {
-        Ok(loaded) => loaded,
-        Err(error) => return check_error(&error),
-    };
+    let mut loaded = LoadedKernel::EMPTY;
+    if let Err(error) = load_kernel(&mut disk, &mut physical, &mut frames, &manifest, &mut loaded) {
+        return check_error(&error);
+    }
     assert_eq!(manifest.kernel.len, file.len() as u64);
     assert!(disk.sectors_read.iter().copied().eq(LBA..LBA + manifest.kernel.sectors()));
     check_loaded(&segments_of(file), &loaded.pieces, frames.taken(), &physical);
@@ -161,7 +161,7 @@ fn map(
     features: PagingFeatures,
     manifest: &Manifest<'_>,
     regions: &Regions,
-    loaded: &stage2::load::LoadedKernel,
+    loaded: &LoadedKernel,
 ) -> Result<(), BootError> {
     let arena = Arena::default();
     // SAFETY: the arena has a page for each frame, which nobody else knows.

@@ -46,6 +46,10 @@ pub const STAGE1_ADDR: u32 = 0x7c00;
 /// The loader's stack starts here and grows down, in every mode up to the hand-off.
 pub const STACK_TOP: u32 = STAGE1_ADDR;
 
+/// The lowest page of the loader's stack is a guard: without paging it cannot be unmapped, but it is filled with a
+/// pattern, and stage2 looks whether that is still there.
+pub const STACK_GUARD_END: u32 = STACK_BOTTOM + PAGE_LEN;
+
 /// End of the boot sector in memory.
 pub const STAGE1_END: u32 = STAGE1_ADDR + SECTOR_LEN;
 
@@ -128,7 +132,10 @@ pub const PARTITION_TYPE: u8 = 0x7f;
 
 const _: () = {
     assert!(STACK_BOTTOM >= BIOS_DATA_END);
-    assert!(STACK_TOP > STACK_BOTTOM + PAGE_LEN);
+    assert!(
+        STACK_TOP > STACK_GUARD_END + 4 * PAGE_LEN,
+        "stage2 needs some KiB, and BIOSes run on this stack, too"
+    );
     assert!(STAGE2_ADDR >= STAGE1_END);
     assert!(MODE_SWITCH_PAGE_ADDR.is_multiple_of(PAGE_LEN));
     assert!(MODE_SWITCH_PAGE_END <= SEGMENT_LEN, "real mode reaches the mode-switch page with CS = 0");

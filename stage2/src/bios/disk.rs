@@ -2,7 +2,7 @@
 //! head and sector where it has not (floppies, BIOSes of before 1998).
 
 use super::{BiosRegisters, INT_DISK, far_pointer};
-use crate::a20;
+use crate::{a20, entry};
 use stage2::BootError;
 use stage2::disk::{DiskAddressPacket, DriveParameters, Geometry};
 use stage2::load::Disk;
@@ -126,6 +126,7 @@ impl Disk for BiosDisk {
             let target_addr = layout::BOUNCE_BUFFER_ADDR + done * layout::SECTOR_LEN;
             done += self.read_some(lba + u64::from(done), sectors - done, target_addr)?;
         }
+        entry::check_stack()?;
         // What follows copies to memory above 1 MiB, and some BIOSes close the gate behind them.
         a20::open()?;
         let len = (sectors * layout::SECTOR_LEN) as usize;

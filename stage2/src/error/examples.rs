@@ -5,7 +5,7 @@ use super::{BootError, Purpose};
 impl BootError {
     /// One of each error, by number, with values as they occur.
     #[must_use]
-    pub const fn examples() -> [Self; 43] {
+    pub const fn examples() -> [Self; 44] {
         const CODE: u64 = 0xffff_ffff_8020_0000;
         const WINDOW: u64 = 0xffff_8000_0000_0000;
         [
@@ -69,6 +69,7 @@ impl BootError {
             Self::TooFragmented { expected: crate::load::PIECES_MAX },
             Self::AlreadyMapped { what: Purpose::PhysicalMemory, found: WINDOW },
             Self::Exception { vector: 13, eip: 0x9a3c, error_code: 0x18 },
+            Self::StackOverflow,
         ]
     }
 }

@@ -34,11 +34,12 @@ impl Machine {
     /// Loads the kernel; gives also the memory that was taken. Whatever comes of it, nothing else was written.
     fn load(&mut self, manifest: &Manifest<'_>) -> (Result<LoadedKernel, BootError>, Vec<MemoryRegion>) {
         let mut frames = Frames::new(&self.regions);
-        let result = load_kernel(&mut self.disk, &mut self.memory, &mut frames, manifest);
+        let mut loaded = LoadedKernel::EMPTY;
+        let result = load_kernel(&mut self.disk, &mut self.memory, &mut frames, manifest, &mut loaded);
         let taken = frames.taken().to_vec();
         let is_taken = |addr| taken.iter().any(|run| run.start_addr <= addr && addr < run.end_addr);
         assert!(self.memory.touched().all(is_taken));
-        (result, taken)
+        (result.map(|()| loaded), taken)
     }
 }
 
