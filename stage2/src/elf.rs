@@ -109,8 +109,6 @@ pub struct PageRun {
     pub len: u64,
     /// What the pages allow.
     pub rights: SegmentRights,
-    /// The first segment that lies there.
-    pub segment: u16,
 }
 
 /// A kernel that can be loaded: every promise that loading relies on has been checked.
@@ -322,12 +320,8 @@ fn check_entry(entry_addr: u64, segments: &[Segment]) -> Result<(), BootError> {
 fn page_runs(segments: &[Segment]) -> Result<ArrayVec<PageRun, PAGE_RUNS_MAX>, BootError> {
     let mut runs = ArrayVec::<PageRun, PAGE_RUNS_MAX>::new();
     for segment in segments {
-        let mut run = PageRun {
-            virtual_addr: segment.first_page(),
-            len: segment.pages_len(),
-            rights: segment.rights,
-            segment: segment.index,
-        };
+        let mut run =
+            PageRun { virtual_addr: segment.first_page(), len: segment.pages_len(), rights: segment.rights };
         if let Some(last) = runs.last_mut()
             && last.virtual_addr + last.len > run.virtual_addr
         {
