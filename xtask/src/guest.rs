@@ -217,10 +217,7 @@ impl Guest {
     pub(crate) fn screen(&mut self) -> Result<String> {
         let dump = self.folder.path().join("screen");
         self.qmp.save_memory(0xb8000, 80 * 25 * 2, &dump)?;
-        let cells = fs::read(&dump)?;
-        let character = |cell: &[u8]| if matches!(cell[0], b' '..=b'~') { char::from(cell[0]) } else { ' ' };
-        let line = |cells: &[u8]| cells.chunks(2).map(character).collect::<String>().trim_end().to_owned();
-        Ok(cells.chunks(80 * 2).map(line).collect::<Vec<_>>().join("\n").trim_end().to_owned())
+        Ok(screen_text(&fs::read(&dump)?))
     }
 
     /// A picture of the screen, in PNG.
@@ -258,6 +255,13 @@ impl Drop for Guest {
         // Nobody is left to tell.
         let _ = self.end();
     }
+}
+
+/// The text in the memory of a VGA text screen.
+pub(crate) fn screen_text(cells: &[u8]) -> String {
+    let character = |cell: &[u8]| if matches!(cell[0], b' '..=b'~') { char::from(cell[0]) } else { ' ' };
+    let line = |cells: &[u8]| cells.chunks(2).map(character).collect::<String>().trim_end().to_owned();
+    cells.chunks(80 * 2).map(line).collect::<Vec<_>>().join("\n").trim_end().to_owned()
 }
 
 /// QEMU's exit status as a number, when it ended by itself.

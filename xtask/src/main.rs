@@ -6,6 +6,7 @@
 
 mod bare_metal;
 mod bench;
+mod bochs;
 mod flatten;
 mod gdb;
 mod guest;

@@ -138,7 +138,7 @@ fn look(shell: &Shell) -> Vec<Lack> {
 }
 
 /// Where Bochs comes in several packages, it needs all of them.
-fn has_bochs(shell: &Shell) -> bool {
+pub(crate) fn has_bochs(shell: &Shell) -> bool {
     if tools::find("bochs").is_none() {
         return false;
     }

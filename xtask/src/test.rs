@@ -1,7 +1,8 @@
-//! `cargo xtask test`: the host's tests, then the boot tests in QEMU.
+//! `cargo xtask test`: the host's tests, then the boot tests in QEMU and in Bochs.
 //!
-//! Each file in `test/` is a group of boot tests. They use the real thing: real QEMU, real kernels, real linkers.
+//! Each file in `test/` is a group of boot tests. They use the real thing: real QEMU, real Bochs, real kernels, real linkers.
 
+mod bochs;
 mod boot;
 mod booted;
 mod commands;
@@ -16,15 +17,15 @@ use crate::workspace::{self, Workspace};
 use crate::{interrupt, output};
 use anyhow::{Context, Result};
 use clap::Args;
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Completion, Trial};
 use parts::{Parts, Scene};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use xshell::{Shell, cmd};
 
-/// Run every test: the host's, then the boot tests in QEMU.
+/// Run every test: the host's, then the boot tests in QEMU and in Bochs.
 ///
-/// A boot test that fails tells what was on the serial line and on the screen, how QEMU was called, and leaves its
+/// A boot test that fails tells what was on the serial line and on the screen, how the emulator was called, and leaves its
 /// image in target/doorstep/test.
 #[derive(Args)]
 #[command(after_help = "\
@@ -47,6 +48,8 @@ struct Test {
     name: String,
     /// Whether it runs only when it is asked for (`--include-ignored`), because it takes minutes.
     is_slow: bool,
+    /// Says why it cannot run on this machine, if so.
+    lack: fn() -> Option<&'static str>,
     /// `Err` says why it failed.
     run: Run,
 }
@@ -55,11 +58,15 @@ type Run = Box<dyn Fn(&Scene) -> Result<()> + Send>;
 
 impl Test {
     fn new(name: impl Into<String>, run: impl Fn(&Scene) -> Result<()> + Send + 'static) -> Self {
-        Self { name: name.into(), is_slow: false, run: Box::new(run) }
+        Self { name: name.into(), is_slow: false, lack: || None, run: Box::new(run) }
     }
 
     fn slow(self) -> Self {
         Self { is_slow: true, ..self }
+    }
+
+    fn needs(self, lack: fn() -> Option<&'static str>) -> Self {
+        Self { lack, ..self }
     }
 }
 
@@ -112,15 +119,20 @@ fn trials(parts: Option<&Arc<Parts>>) -> Vec<Trial> {
         foreign::tests(),
         desk::tests(),
         damaged::tests(),
+        bochs::tests(),
         commands::tests(),
     ];
-    let trial = |Test { name, is_slow, run }: Test| {
+    let trial = |Test { name, is_slow, lack, run }: Test| {
         let parts = parts.cloned();
-        Trial::test(name.clone(), move || {
+        Trial::ignorable_test(name.clone(), move || {
+            if let Some(lack) = lack() {
+                return Ok(Completion::ignored_with(lack));
+            }
             let perform = || {
                 let scene = Scene::new(parts.context("nothing to test was built")?, &name)?;
                 run(&scene)?;
-                scene.tidy()
+                scene.tidy()?;
+                Ok(Completion::Completed)
             };
             perform().map_err(|error: anyhow::Error| format!("{error:#}").into())
         })

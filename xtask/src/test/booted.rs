@@ -6,10 +6,10 @@ use anyhow::{Result, anyhow};
 use std::time::{Duration, Instant};
 
 /// No boot test takes this long, even on a machine that does other things; one that does hangs.
-const BOUND: Duration = Duration::from_secs(60);
+pub(super) const BOUND: Duration = Duration::from_secs(60);
 
-/// How often the screen is looked at: QEMU does not tell when it changes.
-const GLANCE: Duration = Duration::from_millis(50);
+/// How often the screen is looked at: emulators do not tell when it changes.
+pub(super) const GLANCE: Duration = Duration::from_millis(50);
 
 /// A running guest.
 pub(crate) struct Booted {
@@ -98,7 +98,7 @@ impl Booted {
 }
 
 /// Whether a screen shows a text, which may go over the edge of a line.
-fn contains_wrapped(screen: &str, text: &str) -> bool {
+pub(super) fn contains_wrapped(screen: &str, text: &str) -> bool {
     let letters = |text: &str| text.split_whitespace().collect::<String>();
     letters(screen).contains(&letters(text))
 }

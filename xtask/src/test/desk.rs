@@ -159,6 +159,12 @@ fn is_refused_by_stage2(scene: &Scene, fault: &Fault) -> Result<()> {
     booted.wait_for_screen(&format!("boot error {sentence}"))
 }
 
+/// The kernel with the fault of this name, and the sentence that tells of it.
+pub(super) fn bad_kernel(scene: &Scene, name: &str) -> Result<(Vec<u8>, String)> {
+    let fault = FAULTS.iter().find(|fault| fault.name == name).context("no such fault")?;
+    spoiled_kernel(scene, fault)
+}
+
 /// A kernel with a fault, and the sentence that tells of it.
 fn spoiled_kernel(scene: &Scene, fault: &Fault) -> Result<(Vec<u8>, String)> {
     let mut elf = Elf(read(&scene.parts.kernel_release)?);

@@ -95,7 +95,7 @@ fn checks_itself(scene: &Scene, options: &[&str], payload_len: usize) -> Result<
 }
 
 /// Links a kernel as a project of its own would: with a linker and a few options.
-fn link(scene: &Scene, options: &[&str]) -> Result<PathBuf> {
+pub(super) fn link(scene: &Scene, options: &[&str]) -> Result<PathBuf> {
     let linker = &scene.parts.linker;
     let flavor: &[&str] = if linker.ends_with("rust-lld") { &["-flavor", "gnu"] } else { &[] };
     let archive = scene.parts.foreign_kernels.join("libchecked_kernel.a");
