@@ -20,9 +20,6 @@ pub(crate) const DATA16: u16 = 4 << 3;
 /// Selector of the 64-bit code segment.
 pub(crate) const CODE64: u16 = 5 << 3;
 
-/// What the stack's guard is filled with.
-const STACK_GUARD: u32 = 0x5354_4b21;
-
 /// Makes sure that the stack never reached its guard. Called where it has been deep: after the BIOS ran on it.
 ///
 /// # Errors
@@ -31,7 +28,11 @@ pub(crate) fn check_stack() -> Result<(), BootError> {
     let len = (layout::STACK_GUARD_END - layout::STACK_BOTTOM) as usize / size_of::<u32>();
     // SAFETY: entry.s wrote the guard, which lies in the memory set aside for the stack.
     let guard = unsafe { core::slice::from_raw_parts(layout::STACK_BOTTOM as *const u32, len) };
-    if guard.iter().all(|&word| word == STACK_GUARD) { Ok(()) } else { Err(BootError::StackOverflow) }
+    if guard.iter().all(|&word| word == layout::STACK_GUARD_PATTERN) {
+        Ok(())
+    } else {
+        Err(BootError::StackOverflow)
+    }
 }
 
 /// Limit of a segment that real mode can use: its last byte.
@@ -83,6 +84,6 @@ global_asm!(
     stack_top = const layout::STACK_TOP,
     stack_bottom = const layout::STACK_BOTTOM,
     stack_guard_end = const layout::STACK_GUARD_END,
-    stack_guard = const STACK_GUARD,
+    stack_guard = const layout::STACK_GUARD_PATTERN,
     main = sym crate::stage2_main,
 );

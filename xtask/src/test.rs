@@ -7,6 +7,7 @@ mod boot;
 mod booted;
 mod commands;
 mod damaged;
+mod defects;
 mod desk;
 mod elf;
 mod foreign;
@@ -119,6 +120,7 @@ fn trials(parts: Option<&Arc<Parts>>) -> Vec<Trial> {
         foreign::tests(),
         desk::tests(),
         damaged::tests(),
+        defects::tests(),
         bochs::tests(),
         commands::tests(),
     ];

@@ -50,6 +50,9 @@ pub const STACK_TOP: u32 = STAGE1_ADDR;
 /// pattern, and stage2 looks whether that is still there.
 pub const STACK_GUARD_END: u32 = STACK_BOTTOM + PAGE_LEN;
 
+/// What the guard of the stack is filled with, word by word.
+pub const STACK_GUARD_PATTERN: u32 = 0x5354_4b21;
+
 /// End of the boot sector in memory.
 pub const STAGE1_END: u32 = STAGE1_ADDR + SECTOR_LEN;
 

@@ -19,6 +19,8 @@ use xshell::Shell;
 /// The boot stages, and where the kernels lie.
 pub(crate) struct Parts {
     pub(crate) stages: Stages,
+    /// stage2 with its symbols.
+    pub(crate) stage2_elf: Vec<u8>,
     /// Our kernel, by profile.
     pub(crate) kernel_dev: PathBuf,
     pub(crate) kernel_release: PathBuf,
@@ -54,6 +56,7 @@ impl Parts {
             (stages?, kernels?);
         Ok(Self {
             stages: Stages::flatten(&stage1, &stage2)?,
+            stage2_elf: stage2,
             kernel_dev,
             kernel_release,
             test_kernels,
