@@ -121,10 +121,9 @@ impl BootInfoRoom {
             time_stamps: TimeStamps { hand_off: cpu::time_stamp(), ..facts.time_stamps },
             boot_drive: facts.boot_drive,
         };
-        // SAFETY: the memory was taken for this packet alone and is mapped as it is, paging being off. The lists are
-        // copied to where the parts say that they are, they fit because they come from lists of these capacities,
-        // the command line is UTF-8 as in the manifest, and the kernel finds all of it through the physical-memory
-        // window.
+        // SAFETY: the memory was taken for this packet alone, and paging is off. The lists come from lists of these
+        // capacities and are copied to where `parts` tells the kernel to look, through the physical-memory window;
+        // the command line is UTF-8 as in the manifest.
         unsafe {
             copy(facts.regions, (&raw mut (*packet).regions).cast());
             copy(facts.segments, (&raw mut (*packet).segments).cast());
