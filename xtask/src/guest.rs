@@ -227,6 +227,12 @@ impl Guest {
         Ok(fs::read(&path)?)
     }
 
+    /// Presses the space bar of the guest's keyboard.
+    pub(crate) fn press_key(&mut self) -> Result<()> {
+        self.qmp.execute("send-key", json!({ "keys": [{ "type": "qcode", "data": "spc" }] }))?;
+        Ok(())
+    }
+
     /// Ends QEMU, politely first: it has to give the terminal back as it was.
     pub(crate) fn end(&mut self) -> Result<()> {
         if self.status.is_some() {

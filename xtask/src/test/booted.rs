@@ -81,6 +81,19 @@ impl Booted {
         }
     }
 
+    /// Makes sure that the guest does nothing for so long.
+    pub(crate) fn stays_quiet(&mut self, time: Duration) -> Result<()> {
+        match self.guest.next(Some(Instant::now() + time))? {
+            Event::Quiet => Ok(()),
+            Event::Output(_) | Event::Ended(_) => Err(self.failure("the guest did not wait")),
+        }
+    }
+
+    /// Presses the space bar.
+    pub(crate) fn press_key(&mut self) -> Result<()> {
+        self.guest.press_key()
+    }
+
     /// Everything on the serial line so far.
     pub(crate) fn serial(&self) -> String {
         self.guest.serial()

@@ -1,11 +1,13 @@
 //! Images that were damaged after they had been made: each is told of, and none resets the machine.
 
 use super::Test;
+use super::booted::Booted;
 use super::parts::Scene;
 use crate::bare_metal::read;
 use crate::guest::Machine;
 use crate::image::DiskImage;
 use anyhow::Result;
+use std::time::Duration;
 
 pub(crate) fn tests() -> Vec<Test> {
     let flipped = |piece, message| {
@@ -24,6 +26,14 @@ pub(crate) fn tests() -> Vec<Test> {
         cut_off("stage2", "stage2 "),
         // E12 to E14, for the same reason.
         cut_off("kernel", "boot error E1"),
+        Test::new("damaged::a_key_boots_again_after_stage1", |scene| {
+            let mut booted = waits_for_a_key(scene, "stage2", "stage2 damaged\n")?;
+            booted.wait_for("stage2 damaged\nstage2 damaged\n")
+        }),
+        // A reset, which ends QEMU here.
+        Test::new("damaged::a_key_restarts_after_stage2", |scene| {
+            waits_for_a_key(scene, "kernel", "Press a key to restart.\n")?.wait_for_end().map(drop)
+        }),
     ]
 }
 
@@ -33,9 +43,20 @@ fn one_flipped_bit_is_noticed(scene: &Scene, piece: &str, message: &str) -> Resu
     let range = image.range(piece)?;
     image.bytes_mut()[(range.start + range.end) / 2] ^= 0x10;
     let mut booted = scene.boot(&image, Machine::default())?;
-    booted.wait_for_screen(message)?;
-    // stage1 has no room for the serial line.
-    if piece == "stage2" { Ok(()) } else { booted.wait_for(message) }
+    booted.wait_for(message)?;
+    booted.wait_for_screen(message)
+}
+
+/// The message stays until a key is pressed.
+fn waits_for_a_key(scene: &Scene, piece: &str, message: &str) -> Result<Booted> {
+    let mut image = hello(scene)?;
+    let range = image.range(piece)?;
+    image.bytes_mut()[range.start] ^= 1;
+    let mut booted = scene.boot(&image, Machine::default())?;
+    booted.wait_for(message)?;
+    booted.stays_quiet(Duration::from_secs(2))?;
+    booted.press_key()?;
+    Ok(booted)
 }
 
 /// The disk ends in the middle of a piece.
