@@ -98,3 +98,53 @@ fn the_manifest_lies_behind_stage2_wherever_that_is() {
     assert_eq!(descriptor(1, 64).manifest_lba(), 65);
     assert_eq!(descriptor(u32::MAX, u16::MAX).manifest_lba(), 0x1_0000_fffe);
 }
+
+#[test]
+fn every_field_that_no_image_has_is_refused_by_its_name() {
+    let plain = manifest([9; 6], "");
+    let field = |change: &dyn Fn(&mut Manifest<'_>)| {
+        let mut changed = plain.clone();
+        change(&mut changed);
+        match changed.to_sector() {
+            Err(BootError::ManifestField { field, found, .. }) => (field, found),
+            other => panic!("{other:?}"),
+        }
+    };
+    for len in [0, 1, 4095, 4097, (64 << 20) + 4096, u64::MAX] {
+        assert_eq!(field(&|manifest| manifest.config.stack_len = len), ("stack length", len));
+    }
+    let window = 1 << 46;
+    for offset in [
+        0,
+        1,
+        (1 << 30) - 4096,
+        (1 << 47) - window + (1 << 30),
+        1 << 47,
+        0xffff_8000_0000_0000 - (1 << 30),
+        0xffff_c000_0000_0000 + (1 << 30),
+        u64::MAX,
+    ] {
+        let found = field(&|manifest| manifest.config.physical_memory_offset = offset);
+        assert_eq!(found, ("physical-memory offset", offset));
+    }
+    assert_eq!(field(&|manifest| manifest.kernel.len = 0), ("kernel length", 0));
+    for lba in [plain.image_sectors, u64::MAX] {
+        assert_eq!(field(&|manifest| manifest.kernel.lba = lba), ("kernel LBA", lba));
+    }
+    let lba = plain.kernel.lba;
+    assert_eq!(field(&|manifest| manifest.kernel.len = u64::MAX), ("kernel LBA", lba));
+    assert_eq!(field(&|manifest| manifest.image_sectors = lba), ("kernel LBA", lba));
+}
+
+#[test]
+fn values_at_the_edges_of_what_is_allowed_are_taken() {
+    let taken = |config| Manifest { config, ..manifest([9; 6], "") }.to_sector().map(|_| ());
+    for stack_len in [4096, 64 << 20] {
+        assert_eq!(taken(KernelConfig { stack_len, ..KernelConfig::DEFAULT }), Ok(()));
+    }
+    for physical_memory_offset in
+        [1 << 30, (1 << 47) - (1 << 46), 0xffff_8000_0000_0000, 0xffff_c000_0000_0000]
+    {
+        assert_eq!(taken(KernelConfig { physical_memory_offset, ..KernelConfig::DEFAULT }), Ok(()));
+    }
+}
