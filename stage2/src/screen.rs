@@ -34,6 +34,11 @@ pub(crate) fn write(text: &str) {
     let mut column = usize::from(data_area::read_u8(data_area::CURSOR)).min(COLUMNS - 1);
     let mut row = usize::from(data_area::read_u8(data_area::CURSOR + 1)).min(ROWS - 1);
     for byte in text.bytes() {
+        if byte != b'\n' {
+            cell(row, column).write(ATTRIBUTE | u16::from(byte));
+            column += 1;
+        }
+        // A full line wraps at once, as the BIOS does it: the cursor, which is all that is kept, has no column 80.
         if byte == b'\n' || column == COLUMNS {
             column = 0;
             row += 1;
@@ -42,12 +47,7 @@ pub(crate) fn write(text: &str) {
             scroll();
             row -= 1;
         }
-        if byte != b'\n' {
-            cell(row, column).write(ATTRIBUTE | u16::from(byte));
-            column += 1;
-        }
     }
-    let column = column.min(COLUMNS - 1);
     let [low, high, ..] = (row * COLUMNS + column).to_le_bytes();
     data_area::write_u8(data_area::CURSOR, column.to_le_bytes()[0]);
     data_area::write_u8(data_area::CURSOR + 1, row.to_le_bytes()[0]);
