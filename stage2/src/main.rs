@@ -52,6 +52,9 @@ fn boot(drive: u8) -> Result<Infallible, BootError> {
 
     // What the machine is.
     let features = cpu::detect()?;
+    if !features.no_execute {
+        println!("CPU has no NX: data can be executed");
+    }
     let mut time_stamps = TimeStamps { stage2_entry: cpu::time_stamp(), ..TimeStamps::default() };
     a20::open()?;
     bios::memory_map::fetch(reports)?;
