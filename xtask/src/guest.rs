@@ -32,6 +32,8 @@ pub(crate) enum Drive {
     Usb,
     /// The first floppy drive.
     Floppy,
+    /// The devices that `-device` takes, from the controller to the one that names `drive=disk`.
+    On(&'static [&'static str]),
 }
 
 /// A machine for QEMU to play.
@@ -51,6 +53,8 @@ pub(crate) struct Machine {
     pub(crate) accel: Option<String>,
     /// `-display`; QEMU's default opens a window.
     pub(crate) display: Option<String>,
+    /// Whether there is no serial port: standard output stays empty.
+    pub(crate) no_serial_port: bool,
     /// Whether to leave out the device by which a guest ends QEMU: its screen is gone with it.
     pub(crate) stays: bool,
     /// More for QEMU's command line.
@@ -85,8 +89,12 @@ impl Machine {
                 add(&["-drive", &drive("if=none,id=stick,")]);
                 add(&["-device", "qemu-xhci", "-device", "usb-storage,drive=stick"]);
             }
+            Drive::On(devices) => {
+                add(&["-drive", &drive("if=none,id=disk,")]);
+                devices.iter().for_each(|device| add(&["-device", device]));
+            }
         }
-        add(&["-serial", "stdio"]);
+        add(&["-serial", if self.no_serial_port { "none" } else { "stdio" }]);
         if !self.stays {
             add(&["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
         }

@@ -10,6 +10,9 @@ mod damaged;
 mod defects;
 mod desk;
 mod elf;
+mod faults_disk;
+mod faults_image;
+mod faults_machine;
 mod foreign;
 mod kernel;
 mod parts;
@@ -122,6 +125,9 @@ fn trials(parts: Option<&Arc<Parts>>) -> Vec<Trial> {
         damaged::tests(),
         defects::tests(),
         bochs::tests(),
+        faults_disk::tests(),
+        faults_image::tests(),
+        faults_machine::tests(),
         commands::tests(),
     ];
     let trial = |Test { name, is_slow, lack, run }: Test| {

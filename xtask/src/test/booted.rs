@@ -60,6 +60,32 @@ impl Booted {
         }
     }
 
+    /// Waits for a text on the serial line and on the screen.
+    pub(crate) fn says(&mut self, text: &str) -> Result<()> {
+        self.wait_for(text)?;
+        self.wait_for_screen(text)
+    }
+
+    /// Waits for a line with one of these texts on the serial line, and gives that line.
+    pub(crate) fn wait_for_line(&mut self, texts: &[&str]) -> Result<String> {
+        loop {
+            let serial = self.guest.serial();
+            let lines = serial.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            if let Some(line) =
+                lines.map(str::trim_end).find(|line| texts.iter().any(|text| line.contains(text)))
+            {
+                return Ok(line.to_owned());
+            }
+            match self.guest.next(Some(self.bound))? {
+                Event::Output(_) => {}
+                Event::Quiet => return Err(self.failure(&format!("none of {texts:?} on the serial line"))),
+                Event::Ended(status) => {
+                    return Err(self.failure(&format!("QEMU ended ({status}) before one of {texts:?}")));
+                }
+            }
+        }
+    }
+
     /// Waits for the guest to end QEMU, and gives QEMU's exit code.
     pub(crate) fn wait_for_end(&mut self) -> Result<i32> {
         loop {
