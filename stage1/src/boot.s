@@ -209,15 +209,17 @@ stage1_fail:
     int 0x19
 
 // stage1_int13: call the BIOS's disk services.
-// In: what the service takes, but for the drive.   Out: what it gives; if = 1, df = 0.   Keeps: bp di es
+// In: what the service takes, but for the drive.   Out: what it gives; if = 1, df = 0.   Keeps: bp di ds es
 stage1_int13:
     push di
     push bp
     push es
+    push ds
     mov dl, [{drive}]
     int 0x13
     sti
     cld
+    pop ds
     pop es
     pop bp
     pop di
