@@ -83,9 +83,13 @@ pub(crate) const FOREIGN_KERNEL: Package =
 pub(crate) const BARE_READS: Package =
     Package { name: "bare-reads", target: "i386-stage1", options: &["--profile", "stage", SMALL_CORE] };
 
+/// The boot program that makes the BIOS an odd one.
+pub(crate) const ODD_BIOS: Package =
+    Package { name: "odd-bios", target: "i386-stage1", options: &["--profile", "stage", SMALL_CORE] };
+
 /// Every package for the bare machine.
-pub(crate) const ALL: [&Package; 6] =
-    [&STAGE1, &STAGE2, &KERNEL, &TEST_KERNELS, &FOREIGN_KERNEL, &BARE_READS];
+pub(crate) const ALL: [&Package; 7] =
+    [&STAGE1, &STAGE2, &KERNEL, &TEST_KERNELS, &FOREIGN_KERNEL, &BARE_READS, &ODD_BIOS];
 
 /// Builds packages with one toolchain.
 pub(crate) struct Builder<'a> {

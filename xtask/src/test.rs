@@ -10,6 +10,7 @@ mod damaged;
 mod defects;
 mod desk;
 mod elf;
+mod faults_bios;
 mod faults_disk;
 mod faults_image;
 mod faults_machine;
@@ -125,6 +126,7 @@ fn trials(parts: Option<&Arc<Parts>>) -> Vec<Trial> {
         damaged::tests(),
         defects::tests(),
         bochs::tests(),
+        faults_bios::tests(),
         faults_disk::tests(),
         faults_image::tests(),
         faults_machine::tests(),

@@ -7,8 +7,6 @@ use crate::bare_metal::read;
 use crate::guest::Machine;
 use anyhow::{Context, Result};
 
-const MIB: u64 = 1 << 20;
-
 /// CPUs, by QEMU's names, and what is said on them.
 const CPUS: &[(&str, &str, &str)] = &[
     ("486", "486", NO_EXTENDED_FEATURES),
@@ -61,7 +59,7 @@ pub(crate) fn tests() -> Vec<Test> {
         tests.push(Test::new(format!("machine::memory_{memory}_kernel_{mib}M_{index}"), move |scene| {
             let machine =
                 Machine { machine: Some(machine.into()), memory: Some(memory.into()), ..Machine::default() };
-            let kernel = kernel_of(scene, mib)?;
+            let kernel = kernel_of(scene, mib * 1024)?;
             scene.boot(&scene.unchecked_image(&kernel)?, machine)?.says(message)
         }));
     }
@@ -92,11 +90,11 @@ fn no_serial_port(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Our kernel, with so much more zeroed memory.
-pub(crate) fn kernel_of(scene: &Scene, mib: u64) -> Result<Vec<u8>> {
+/// Our kernel, with so many KiB more of zeroed memory.
+pub(crate) fn kernel_of(scene: &Scene, kib: u64) -> Result<Vec<u8>> {
     let mut elf = Elf(read(&scene.parts.kernel_release)?);
     let segment = elf.loaded_segments()?.pop().context("no segment")?;
     let len = elf.get(elf.field(segment, program_header::P_MEMSZ)?)?;
-    elf.set_segment(segment, program_header::P_MEMSZ, len + mib * MIB)?;
+    elf.set_segment(segment, program_header::P_MEMSZ, len + kib * 1024)?;
     Ok(elf.0)
 }

@@ -1,7 +1,8 @@
 //! What the boot tests are made of: built once, used by all of them.
 
 use super::booted::Booted;
-use crate::bare_metal::{Builder, FOREIGN_KERNEL, KERNEL, Profile, TEST_KERNELS, both, read};
+use crate::bare_metal::{Builder, FOREIGN_KERNEL, KERNEL, ODD_BIOS, Profile, TEST_KERNELS, both, read};
+use crate::flatten::flatten;
 use crate::guest::Machine;
 use crate::image::{self, DiskImage, Image, Stages};
 use crate::interrupt;
@@ -21,6 +22,8 @@ pub(crate) struct Parts {
     pub(crate) stages: Stages,
     /// stage2 with its symbols.
     pub(crate) stage2_elf: Vec<u8>,
+    /// The boot program that makes the BIOS an odd one.
+    pub(crate) odd_bios: Vec<u8>,
     /// Our kernel, by profile.
     pub(crate) kernel_dev: PathBuf,
     pub(crate) kernel_release: PathBuf,
@@ -42,7 +45,7 @@ impl Parts {
         let toolchain = Toolchain::find(shell)?;
         let builder = Builder { workspace: &workspace, toolchain: &toolchain };
         let (stages, kernels) = both(
-            || builder.stages(),
+            || -> Result<_> { Ok((builder.stages()?, builder.stage(&ODD_BIOS, "stage")?)) },
             || -> Result<_> {
                 Ok([
                     builder.kernels(&KERNEL, Profile::Dev)?.join(KERNEL.name),
@@ -52,11 +55,12 @@ impl Parts {
                 ])
             },
         );
-        let ([stage1, stage2], [kernel_dev, kernel_release, test_kernels, foreign_kernels]) =
+        let (([stage1, stage2], odd_bios), [kernel_dev, kernel_release, test_kernels, foreign_kernels]) =
             (stages?, kernels?);
         Ok(Self {
             stages: Stages::flatten(&stage1, &stage2)?,
             stage2_elf: stage2,
+            odd_bios: flatten(&odd_bios, 0, u32::try_from(odd_bios::LEN)?).context("odd-bios")?,
             kernel_dev,
             kernel_release,
             test_kernels,

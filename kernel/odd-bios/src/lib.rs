@@ -1,0 +1,70 @@
+//! What the odd BIOS can be told to do: shared by its assembly and by the tests that patch it.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+use zerocopy::little_endian::{U16, U32};
+use zerocopy::{Immutable, IntoBytes};
+
+/// Bytes of the program: the first track of a floppy of 1.44 MB.
+pub const LEN: usize = 18 * 512;
+
+/// Offset of [`Manners`] in the program: the second sector.
+pub const MANNERS_OFFSET: usize = 512;
+
+/// Offset of the E820 entries in the program.
+pub const ENTRIES_OFFSET: usize = 1536;
+
+/// Bytes from one entry to the next.
+pub const ENTRY_STRIDE: usize = 24;
+
+/// KiB of conventional memory that the program keeps for itself.
+pub const RESIDENT_KIB: u16 = 16;
+
+/// What is odd about this BIOS.
+#[repr(C)]
+#[derive(Clone, Copy, Immutable, IntoBytes)]
+pub struct Manners {
+    /// Not 0: INT 13h and INT 15h change every register that is not a result, DF and IF.
+    pub trashes: u8,
+    /// So often AH=41h is answered; FFh: always.
+    pub edd_answers: u8,
+    /// Not 0: AH=08h fails.
+    pub no_geometry: u8,
+    /// Not 0: every other read fails, the first one included.
+    pub fails_first: u8,
+    /// DL at the jump to the boot sector.
+    pub drive: u8,
+    /// Not 0: the A20 gate is shut at that jump.
+    pub a20_shut: u8,
+    /// INT 15h AX=2401h: 0 opens the gate, 1 refuses to, 2 says that it does and does not.
+    pub a20_answer: u8,
+    /// The memory map ends with: 0 a continuation of 0, 1 carry, 2 never.
+    pub map_end: u8,
+    /// Reads by packet from this LBA on tell one sector less than they read; 0: none do.
+    pub short_from: U32,
+    /// Number of E820 entries; FFFFh: the BIOS's own.
+    pub entries: U16,
+    /// Bytes of each entry.
+    pub entry_len: U16,
+    /// What E820 returns in EAX.
+    pub signature: U32,
+}
+
+impl Manners {
+    /// Nothing odd.
+    pub const GOOD: Self = Self {
+        trashes: 0,
+        edd_answers: 0xff,
+        no_geometry: 0,
+        fails_first: 0,
+        drive: 0x80,
+        a20_shut: 0,
+        a20_answer: 0,
+        map_end: 0,
+        short_from: U32::new(0),
+        entries: U16::new(0xffff),
+        entry_len: U16::new(24),
+        signature: U32::new(0x534d_4150),
+    };
+}

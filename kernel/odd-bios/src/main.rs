@@ -1,0 +1,42 @@
+//! A boot program that makes the BIOS an odd one, and then boots the first hard disk as that BIOS would.
+//!
+//! Booted from a floppy in 16-bit real mode, it moves to the top of conventional memory, hooks INT 13h and INT 15h,
+//! loads the disk's boot sector to 0:7c00h and jumps there. What is odd, [`Manners`] tells, which the test writes into
+//! the program's second sector.
+//!
+//! Source: Ralf Brown's Interrupt List, INT 13h and INT 15h AX=E820h; ACPI 6, section 15.1.
+
+#![no_std]
+#![no_main]
+
+use core::arch::global_asm;
+use core::mem::offset_of;
+use core::panic::PanicInfo;
+use odd_bios::{ENTRIES_OFFSET, ENTRY_STRIDE, LEN, MANNERS_OFFSET, Manners, RESIDENT_KIB};
+
+global_asm!(
+    include_str!("odd_bios.s"),
+    len = const LEN,
+    resident_kib = const RESIDENT_KIB,
+    manners_len = const size_of::<Manners>(),
+    entries_offset = const ENTRIES_OFFSET,
+    entry_stride = const ENTRY_STRIDE,
+    trashes = const MANNERS_OFFSET + offset_of!(Manners, trashes),
+    edd_answers = const MANNERS_OFFSET + offset_of!(Manners, edd_answers),
+    no_geometry = const MANNERS_OFFSET + offset_of!(Manners, no_geometry),
+    fails_first = const MANNERS_OFFSET + offset_of!(Manners, fails_first),
+    drive = const MANNERS_OFFSET + offset_of!(Manners, drive),
+    a20_shut = const MANNERS_OFFSET + offset_of!(Manners, a20_shut),
+    a20_answer = const MANNERS_OFFSET + offset_of!(Manners, a20_answer),
+    map_end = const MANNERS_OFFSET + offset_of!(Manners, map_end),
+    short_from = const MANNERS_OFFSET + offset_of!(Manners, short_from),
+    entries = const MANNERS_OFFSET + offset_of!(Manners, entries),
+    entry_len = const MANNERS_OFFSET + offset_of!(Manners, entry_len),
+    signature = const MANNERS_OFFSET + offset_of!(Manners, signature),
+);
+
+/// Rust wants one. There is no Rust code in this program that could call it.
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    loop {}
+}

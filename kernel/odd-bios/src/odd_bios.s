@@ -1,0 +1,266 @@
+// The odd BIOS: 16-bit real mode throughout, instructions of the 386. main.rs tells what it does.
+
+// LLVM reads these in Intel syntax as 32-bit ones, even here. These are the 16-bit ones.
+.macro pushf16
+    .byte 0x9c
+.endm
+.macro popf16
+    .byte 0x9d
+.endm
+.macro far_ret16
+    .byte 0xcb
+.endm
+.macro far_ret16_over_flags             // Returns from INT with the flags as they are now.
+    .byte 0xca, 2, 0
+.endm
+.macro far_call16 pointer               // Through a pointer in our segment.
+    .byte 0x2e, 0xff, 0x1e
+    .short \pointer
+.endm
+.macro far_jmp16 pointer
+    .byte 0x2e, 0xff, 0x2e
+    .short \pointer
+.endm
+
+    .section .odd.boot, "awx", @progbits
+    .globl odd_entry
+
+// odd_entry: where the BIOS enters, at 0:7c00h. Loads the whole program to the top of conventional memory.
+odd_entry:
+    cli
+    xor ax, ax
+    mov ds, ax
+    mov ss, ax
+    mov sp, 0x7c00
+    sti
+    cld
+    sub word ptr [0x413], {resident_kib}
+    mov ax, [0x413]
+    shl ax, 6                           // KiB to paragraphs
+    mov es, ax
+    xor bx, bx
+    xor dx, dx                          // drive 0, head 0
+    mov cx, 1                           // cylinder 0, from sector 1 on
+    mov ax, 0x0200 + {len} / 512
+    int 0x13
+    jc 2f
+    push es
+    push offset odd_resident
+    far_ret16
+2:  mov ax, 0x0e21                      // "!"
+    int 0x10
+3:  hlt
+    jmp 3b
+    .org 510
+    .short 0xaa55
+
+    .section .odd.manners, "aw", @progbits
+    .zero {manners_len}
+
+    .section .odd.resident, "awx", @progbits
+
+// odd_resident: load the disk's boot sector, hook the BIOS, and jump as a BIOS would: with anything in the registers.
+odd_resident:
+    mov ax, cs
+    mov ds, ax
+    xor ax, ax
+    mov es, ax
+    mov bx, 0x7c00
+    mov cx, 1
+    mov dx, 0x80
+    mov ax, 0x0201
+    int 0x13
+    cli
+    mov eax, es:[0x13 * 4]
+    mov [odd_old13], eax
+    mov eax, es:[0x15 * 4]
+    mov [odd_old15], eax
+    mov word ptr es:[0x13 * 4], offset odd_hook13
+    mov word ptr es:[0x13 * 4 + 2], cs
+    mov word ptr es:[0x15 * 4], offset odd_hook15
+    mov word ptr es:[0x15 * 4 + 2], cs
+    cmp byte ptr [{a20_shut}], 0
+    je 2f
+    in al, 0x92
+    and al, 0xfd
+    out 0x92, al
+2:  mov dl, [{drive}]
+    mov eax, 0xdeadbeef
+    mov ebx, eax
+    mov ecx, eax
+    mov esi, eax
+    mov edi, eax
+    mov ebp, eax
+    mov ds, ax
+    mov es, ax
+    mov fs, ax
+    mov gs, ax
+    std
+    ljmp 0, 0x7c00
+
+// odd_hook13: INT 13h.
+odd_hook13:
+    cmp dl, 0x80
+    jne odd_chain13
+    cmp ah, 0x41
+    je odd_check_edd
+    cmp ah, 0x08
+    je odd_geometry
+    mov byte ptr cs:[odd_kept], 0
+    cmp ah, 0x02
+    je odd_read
+    cmp ah, 0x42
+    je odd_read
+    jmp odd_call13
+odd_check_edd:
+    mov byte ptr cs:[odd_kept], 0b011
+    cmp byte ptr cs:[{edd_answers}], 0xff
+    je odd_call13
+    cmp byte ptr cs:[{edd_answers}], 0
+    je odd_unknown
+    dec byte ptr cs:[{edd_answers}]
+    jmp odd_call13
+odd_geometry:
+    mov byte ptr cs:[odd_kept], 0b110
+    cmp byte ptr cs:[{no_geometry}], 0
+    je odd_call13
+odd_unknown:
+    mov ah, 0x01                        // invalid function
+    stc
+    jmp odd_return
+odd_read:
+    cmp byte ptr cs:[{fails_first}], 0
+    je odd_short
+    xor byte ptr cs:[odd_passes], 1
+    jz odd_short
+    mov ah, 0x80                        // time-out
+    stc
+    jmp odd_return
+odd_short:
+    cmp dword ptr cs:[{short_from}], 0
+    je odd_call13
+    cmp ah, 0x42
+    jne odd_call13
+    push eax
+    mov eax, [si + 8]
+    cmp eax, cs:[{short_from}]
+    pop eax
+    jb odd_call13
+    push ds
+    push si
+    pushf16
+    far_call16 odd_old13
+    pop si
+    pop ds
+    dec word ptr [si + 2]               // leaves CF alone
+    jmp odd_return
+odd_call13:
+    pushf16
+    far_call16 odd_old13
+
+// odd_return: back to whoever called the BIOS, with AX and CF as they are, and those of BX, CX, DX that are kept.
+odd_return:
+    pushf16
+    cmp byte ptr cs:[{trashes}], 0
+    jne 2f
+    popf16
+    sti
+    far_ret16_over_flags
+2:  test byte ptr cs:[odd_kept], 0b001
+    jnz 3f
+    mov ebx, 0xdeadbeef
+3:  test byte ptr cs:[odd_kept], 0b010
+    jnz 4f
+    mov ecx, 0xdeadbeef
+4:  test byte ptr cs:[odd_kept], 0b100
+    jnz 5f
+    mov edx, 0xdeadbeef
+5:  mov esi, 0xdeadbeef
+    mov edi, esi
+    mov ebp, esi
+    mov ds, si
+    mov es, si
+    mov fs, si
+    mov gs, si
+    popf16
+    std
+    cli
+    far_ret16_over_flags
+odd_chain13:
+    far_jmp16 odd_old13
+
+// odd_hook15: INT 15h.
+odd_hook15:
+    mov byte ptr cs:[odd_kept], 0
+    cmp ax, 0x2401
+    je odd_a20
+    cmp eax, 0xe820
+    jne odd_chain15
+    mov byte ptr cs:[odd_kept], 0b011
+    cmp word ptr cs:[{entries}], 0xffff
+    jne odd_e820
+    pushf16
+    far_call16 odd_old15
+    jmp odd_return
+odd_chain15:
+    far_jmp16 odd_old15
+odd_a20:
+    cmp byte ptr cs:[{a20_answer}], 1
+    je odd_unsupported
+    ja odd_lie
+    pushf16
+    far_call16 odd_old15
+    jmp odd_return
+odd_lie:
+    mov ah, 0
+    clc
+    jmp odd_return
+odd_unsupported:
+    mov ah, 0x86
+    stc
+    jmp odd_return
+
+// odd_e820: the test's own memory map.
+odd_e820:
+    movzx eax, word ptr cs:[{entries}]
+    cmp ebx, eax
+    jae odd_unsupported
+    push ds
+    push si
+    push di
+    mov ax, cs
+    mov ds, ax
+    cld
+    imul si, bx, {entry_stride}
+    add si, {entries_offset}
+    mov cx, [{entry_len}]
+    rep movsb
+    pop di
+    pop si
+    pop ds
+    inc bx
+    cmp bx, cs:[{entries}]
+    jb 4f
+    cmp byte ptr cs:[{map_end}], 1
+    je 4f                               // The next call ends the list with carry.
+    mov bx, 1
+    ja 4f                               // The second entry again, and so on for ever.
+    xor bx, bx
+4:  movzx ebx, bx
+    movzx ecx, word ptr cs:[{entry_len}]
+    mov eax, cs:[{signature}]
+    clc
+    jmp odd_return
+
+    .balign 4
+odd_old13:
+    .long 0
+odd_old15:
+    .long 0
+odd_kept:                               // Which of BX, CX, DX are results: bits 0, 1, 2.
+    .byte 0
+odd_passes:
+    .byte 0
+
+    .org {entries_offset} - 512 - {manners_len}
+    .zero {len} - {entries_offset}

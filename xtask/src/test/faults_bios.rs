@@ -1,0 +1,331 @@
+//! BIOSes with bad manners and odd memory maps: a boot program (kernel/odd-bios) makes the emulated one such a BIOS, and
+//! then boots the image as that BIOS would.
+//!
+//! What cannot be had this way: port 92h and the 8042 of the emulated machine always open the A20 gate, so that E01
+//! does not come up, and neither does the way through the 8042.
+
+use super::Test;
+use super::booted::Booted;
+use super::faults_machine::kernel_of;
+use super::parts::Scene;
+use crate::bare_metal::read;
+use crate::guest::Machine;
+use crate::image::DiskImage;
+use anyhow::{Context, Result, ensure};
+use boot_info::{MemoryRegion, MemoryRegionKind};
+use layout::SECTOR_LEN;
+use odd_bios::Manners;
+use stage2::e820::{self, Entry, Regions};
+use std::fs;
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::{U16, U32};
+
+const GOOD: Manners = Manners::GOOD;
+
+/// How the BIOS is odd, and what is said.
+const MANNERS: &[(&str, Manners, &str)] = &[
+    ("none", GOOD, HELLO),
+    ("trashes_registers", Manners { trashes: 1, ..GOOD }, HELLO),
+    ("no_edd", Manners { edd_answers: 0, ..GOOD }, HELLO),
+    ("no_edd_trashes_registers", Manners { edd_answers: 0, trashes: 1, ..GOOD }, HELLO),
+    ("fails_first", Manners { fails_first: 1, ..GOOD }, HELLO),
+    ("fails_first_no_edd", Manners { fails_first: 1, edd_answers: 0, ..GOOD }, HELLO),
+    ("fails_first_trashes_registers", Manners { fails_first: 1, trashes: 1, ..GOOD }, HELLO),
+    (
+        "no_geometry",
+        Manners { edd_answers: 1, no_geometry: 1, ..GOOD },
+        "boot error E10: drive 80h has no geometry: INT 13h AH=08h status 01h (invalid function or parameter), 0 sectors a track; expected EDD or CHS",
+    ),
+    ("neither_edd_nor_geometry", Manners { edd_answers: 0, no_geometry: 1, ..GOOD }, "stage2 read error 01"),
+    ("drive_10", Manners { drive: 0x10, ..GOOD }, HELLO),
+    ("drive_70", Manners { drive: 0x70, ..GOOD }, HELLO),
+    ("drive_ff", Manners { drive: 0xff, ..GOOD }, HELLO),
+    ("a20_shut", Manners { a20_shut: 1, ..GOOD }, HELLO),
+    ("a20_shut_refused", Manners { a20_shut: 1, a20_answer: 1, ..GOOD }, HELLO),
+    ("a20_shut_lied", Manners { a20_shut: 1, a20_answer: 2, ..GOOD }, HELLO),
+    ("a20_shut_trashes_registers", Manners { a20_shut: 1, trashes: 1, ..GOOD }, HELLO),
+];
+
+const HELLO: &str = "Hello World!";
+
+/// An E820 entry: address, length, type, attributes.
+type Reported = (u64, u64, u32, u32);
+
+/// What a BIOS says of 128 MiB.
+const USUAL: [Reported; 6] = [
+    (0, 0x9_fc00, 1, 1),
+    (0x9_fc00, 0x400, 2, 1),
+    (0xf_0000, 0x1_0000, 2, 1),
+    (0x10_0000, 0x7ee_0000, 1, 1),
+    (0x7fe_0000, 0x2_0000, 2, 1),
+    (0xfffc_0000, 0x4_0000, 2, 1),
+];
+
+/// Maps that the kernel is to see as [`e820::overlay`] has them, and some regions that are sure to be among them.
+const MAPS: &[(&str, Manners, fn() -> Vec<Reported>, &[&str])] = &[
+    (
+        "usual",
+        GOOD,
+        || USUAL.to_vec(),
+        &["0x7fe0000..0x8000000 reserved", "0xfffc0000..0x100000000 reserved"],
+    ),
+    ("unsorted", GOOD, || USUAL.into_iter().rev().collect(), &["0x7fe0000..0x8000000 reserved"]),
+    ("duplicated", GOOD, || USUAL.into_iter().chain(USUAL).collect(), &["0x7fe0000..0x8000000 reserved"]),
+    ("end_by_carry", Manners { map_end: 1, ..GOOD }, || USUAL.to_vec(), &["0x7fe0000..0x8000000 reserved"]),
+    (
+        "trashes_registers",
+        Manners { trashes: 1, ..GOOD },
+        || USUAL.to_vec(),
+        &["0x7fe0000..0x8000000 reserved"],
+    ),
+    // Without attributes: those in the table would say that no entry counts.
+    (
+        "of_20_bytes",
+        Manners { entry_len: U16::new(20), ..GOOD },
+        || USUAL.map(|(addr, len, kind, _)| (addr, len, kind, 0)).to_vec(),
+        &["0x7fe0000..0x8000000 reserved"],
+    ),
+    (
+        "overlapping",
+        GOOD,
+        || {
+            usual_and(&[
+                (0x3ff_f800, 0x401_0800, 2, 1),
+                (0x3f0_0000, 0x200_0000, 1, 1),
+                (0x380_0000, 0x10_0000, 5, 1),
+            ])
+        },
+        &["0x3800000..0x3900000 bad", "0x3fff000..0x8010000 reserved"],
+    ),
+    (
+        "reserved_inside_usable",
+        GOOD,
+        || usual_and(&[(0x200_0800, 0x800, 2, 1), (0x300_0000, 0x1000, 3, 1), (0x310_0000, 0x1000, 4, 1)]),
+        &[
+            "0x2000000..0x2001000 reserved",
+            "0x3000000..0x3001000 ACPI reclaimable",
+            "0x3100000..0x3101000 ACPI NVS",
+        ],
+    ),
+    (
+        "unknown_types",
+        GOOD,
+        || {
+            usual_and(&[
+                (0x200_0000, 0x1000, 0, 1),
+                (0x210_0000, 0x1000, 7, 1),
+                (0x220_0000, 0x1000, 12, 1),
+                (0x230_0000, 0x1000, u32::MAX, 1),
+            ])
+        },
+        &[
+            "0x2000000..0x2001000 reserved",
+            "0x2100000..0x2101000 reserved",
+            "0x2200000..0x2201000 reserved",
+            "0x2300000..0x2301000 reserved",
+        ],
+    ),
+    (
+        "empty_entries",
+        GOOD,
+        || usual_and(&[(0, 0, 2, 1), (0x200_0000, 0, 2, 1), (0x200_0800, 0, 1, 1), (u64::MAX, 0, 1, 1)]),
+        &["0x7fe0000..0x8000000 reserved"],
+    ),
+    (
+        "entries_that_do_not_count",
+        GOOD,
+        || {
+            usual_and(&[
+                (0x100_0000, 0x100_0000, 2, 0),
+                (0, 0x800_0000, 5, 0),
+                (0x10_0000_0000, 0x1000, 1, 0),
+            ])
+        },
+        &["0x7fe0000..0x8000000 reserved"],
+    ),
+    (
+        "near_2_to_the_64",
+        GOOD,
+        || {
+            usual_and(&[
+                (0xffff_ffff_ffff_f000, 0x2000, 2, 1),
+                (0xfd_0000_0000, 0x3_0000_0000, 2, 1),
+                (1 << 46, 1 << 40, 1, 1),
+                (u64::MAX - 0xf_ffff, u64::MAX, 1, 1),
+            ])
+        },
+        &["0xfd00000000..0x10000000000 reserved", "0x400000000000..0x410000000000 reserved"],
+    ),
+    (
+        "of_200_entries",
+        GOOD,
+        || many(200),
+        &["0x1000000..0x1001000 reserved", "0x1002000..0x1003000 reserved"],
+    ),
+    ("of_256_entries", GOOD, || many(e820::ENTRIES_MAX), &["0x1002000..0x1003000 reserved"]),
+];
+
+/// Maps that no kernel can be booted with, and what is said.
+const BAD_MAPS: &[(&str, Manners, fn() -> Vec<Reported>, &str)] = &[
+    (
+        "carry_at_once",
+        GOOD,
+        Vec::new,
+        "boot error E04: no memory map: INT 15h AX=E820h gave EAX=00008600h ECX=00000018h, expected 'SMAP' (534D4150h) and 20 to 24 bytes",
+    ),
+    (
+        "other_signature",
+        Manners { signature: U32::new(0x1234_5678), ..GOOD },
+        || USUAL.to_vec(),
+        "boot error E04: no memory map: INT 15h AX=E820h gave EAX=12345678h ECX=00000018h, ",
+    ),
+    (
+        "of_19_bytes",
+        Manners { entry_len: U16::new(19), ..GOOD },
+        || USUAL.to_vec(),
+        "boot error E04: no memory map: INT 15h AX=E820h gave EAX=534D4150h ECX=00000013h, ",
+    ),
+    ("of_300_entries", GOOD, || many(300), "boot error E05: memory map too long: more than 256 entries"),
+    (
+        "without_end",
+        Manners { map_end: 2, ..GOOD },
+        || USUAL.to_vec(),
+        "boot error E05: memory map too long: more than 256 entries",
+    ),
+    ("nothing_usable", GOOD, || vec![(0, 1 << 32, 2, 1)], "boot error E60: out of memory: kernel needs "),
+    (
+        "in_single_pages",
+        GOOD,
+        || (0..240).map(|page| (0x10_0000 + page * 0x2000, 0x1000, 1, 1)).collect(),
+        "boot error E61: memory too fragmented: more than ",
+    ),
+];
+
+fn usual_and(more: &[Reported]) -> Vec<Reported> {
+    // In front, so that they are not simply overwritten by what comes later.
+    more.iter().copied().chain(USUAL).collect()
+}
+
+/// The usual map with holes, up to this many entries.
+fn many(entries: usize) -> Vec<Reported> {
+    let hole = |index: u64| (0x100_0000 + index * 0x2000, 0x1000, 2, 1);
+    USUAL.into_iter().chain((0..).map(hole)).take(entries).collect()
+}
+
+pub(crate) fn tests() -> Vec<Test> {
+    let mut tests = Vec::new();
+    for &(name, manners, message) in MANNERS {
+        tests.push(Test::new(format!("bios::{name}"), move |scene| {
+            boot(scene, &hello(scene)?, manners, None)?.says(message)
+        }));
+    }
+    for piece in ["manifest", "kernel"] {
+        tests.push(Test::new(format!("bios::short_read_of_{piece}"), move |scene| short_read(scene, piece)));
+    }
+    for &(name, manners, map, regions) in MAPS {
+        tests.push(Test::new(format!("e820::{name}"), move |scene| {
+            shows_map(scene, manners, &map(), regions)
+        }));
+    }
+    for &(name, manners, map, message) in BAD_MAPS {
+        tests.push(Test::new(format!("e820::{name}"), move |scene| {
+            let image = scene.unchecked_image(&kernel_of(scene, 300)?)?;
+            boot(scene, &image, manners, Some(&map()))?.says(message)
+        }));
+    }
+    tests
+}
+
+/// The BIOS says that it read one sector less, without an error.
+fn short_read(scene: &Scene, piece: &str) -> Result<()> {
+    let image = hello(scene)?;
+    let range = image.range(piece)?;
+    let (lba, sectors) = (range.start / SECTOR_LEN as usize, range.len().div_ceil(SECTOR_LEN as usize));
+    let manners = Manners { short_from: u32::try_from(lba)?.into(), ..GOOD };
+    boot(scene, &image, manners, None)?.says(&format!(
+        "boot error E13: disk read short: LBA {lba}, {} of {sectors} sectors; is the image cut off?",
+        sectors - 1
+    ))
+}
+
+/// The kernel sees the map that follows from these entries, but for what loader and kernel took.
+fn shows_map(scene: &Scene, manners: Manners, map: &[Reported], sure: &[&str]) -> Result<()> {
+    let image = scene.image(&read(&scene.parts.test_kernels.join("memory_regions"))?, "")?;
+    let mut booted = boot(scene, &image, manners, Some(map))?;
+    booted.wait_for_success()?;
+    let serial = booted.serial();
+    let told: Vec<&str> = serial.lines().filter_map(|line| line.strip_prefix("region: ")).collect();
+    for region in sure {
+        ensure!(told.contains(region), booted.failure(&format!("no region {region}")));
+    }
+    let found = told.iter().map(|line| parse_region(line)).collect::<Result<Vec<_>>>()?;
+    let (found, expected) = (join(found), join(overlaid(map, manners)));
+    ensure!(found == expected, booted.failure(&format!("found {found:#x?}\nexpected {expected:#x?}")));
+    Ok(())
+}
+
+/// What stage2 makes of the entries, with what it adds.
+fn overlaid(map: &[Reported], manners: Manners) -> Vec<(u64, u64, String)> {
+    let counts = |&(addr, len, kind, attributes): &Reported| {
+        let attributes = if manners.entry_len.get() < 24 { 1 } else { attributes };
+        Entry::new(addr, len, kind, attributes).region()
+    };
+    let mut reports: Vec<MemoryRegion> = map.iter().filter_map(counts).collect();
+    let ebda_start = e820::ebda_start(0x9fc0, 639 - odd_bios::RESIDENT_KIB);
+    for (start, end) in [(0, layout::PAGE_LEN.into()), (ebda_start, e820::EBDA_END)] {
+        reports.push(MemoryRegion::new(start, end, MemoryRegionKind::RESERVED));
+    }
+    let mut regions = Regions::new();
+    e820::overlay(&reports, &mut regions);
+    regions.iter().map(|region| (region.start_addr, region.end_addr, region.kind.to_string())).collect()
+}
+
+/// `0x1000..0x2000 usable`. What loader and kernel took was usable before.
+fn parse_region(line: &str) -> Result<(u64, u64, String)> {
+    let (range, kind) = line.split_once(' ').context("no kind")?;
+    let (start, end) = range.split_once("..").context("no range")?;
+    let number = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16);
+    let kind = if ["kernel", "bootloader"].contains(&kind) { "usable" } else { kind };
+    Ok((number(start)?, number(end)?, kind.to_owned()))
+}
+
+/// Neighbours of one kind as one region.
+fn join(regions: Vec<(u64, u64, String)>) -> Vec<(u64, u64, String)> {
+    let mut joined: Vec<(u64, u64, String)> = Vec::new();
+    for (start, end, kind) in regions {
+        match joined.last_mut() {
+            Some(last) if last.1 == start && last.2 == kind => last.1 = end,
+            _ => joined.push((start, end, kind)),
+        }
+    }
+    joined
+}
+
+fn hello(scene: &Scene) -> Result<DiskImage> {
+    scene.image(&read(&scene.parts.kernel_release)?, "")
+}
+
+/// Boots an image on a BIOS with these manners, and with this memory map or its own.
+fn boot(scene: &Scene, image: &DiskImage, mut manners: Manners, map: Option<&[Reported]>) -> Result<Booted> {
+    const FLOPPY_LEN: usize = 1_474_560;
+    let mut floppy = scene.parts.odd_bios.clone();
+    if let Some(map) = map {
+        manners.entries = u16::try_from(map.len())?.into();
+    }
+    let map = map.unwrap_or_default();
+    for (index, &(addr, len, kind, attributes)) in map.iter().enumerate() {
+        let start = odd_bios::ENTRIES_OFFSET + index * odd_bios::ENTRY_STRIDE;
+        let mut entry = Entry::new(addr, len, kind, attributes);
+        floppy
+            .get_mut(start..start + odd_bios::ENTRY_STRIDE)
+            .context("too many entries")?
+            .copy_from_slice(entry.as_mut_bytes());
+    }
+    floppy[odd_bios::MANNERS_OFFSET..][..size_of::<Manners>()].copy_from_slice(manners.as_bytes());
+    floppy.resize(FLOPPY_LEN, 0);
+    let path = scene.folder().join("odd-bios.img");
+    fs::write(&path, floppy)?;
+    let drive = format!("format=raw,if=floppy,file={}", path.display());
+    let arguments = ["-drive".to_owned(), drive, "-boot".to_owned(), "a".to_owned()].to_vec();
+    scene.boot(image, Machine { arguments, ..Machine::default() })
+}
