@@ -16,7 +16,9 @@ mod faults_image;
 mod faults_machine;
 mod foreign;
 mod kernel;
+mod other_loaders;
 mod parts;
+mod random;
 
 use crate::workspace::{self, Workspace};
 use crate::{interrupt, output};
@@ -37,12 +39,22 @@ use xshell::{Shell, cmd};
 Examples:
   cargo xtask test                            everything
   cargo xtask test boot::                     the tests with this in their names
+  cargo xtask test --thorough random::        1000 images with one flipped bit each
   cargo xtask test -- --list                  what there is
   cargo xtask test -- --include-ignored       the slow ones, too
   cargo xtask test -- --test-threads 1        one at a time; two is the default of the boot tests")]
 pub(crate) struct Options {
     /// Only tests whose names contain this
     filter: Option<String>,
+    /// Flip 1000 random bits of the image in place of 32
+    #[arg(long)]
+    thorough: bool,
+    /// How many bits to flip
+    #[arg(long, value_name = "NUMBER")]
+    flips: Option<u32>,
+    /// Which bits: the same number flips the same ones [default: from the clock]
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
     /// Options of Rust's test runner
     #[arg(last = true, value_name = "OPTIONS")]
     arguments: Vec<String>,
@@ -90,10 +102,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     // Interruptions end the guests, whose tests fail; what they leave is cleaned up.
     let _guard = interrupt::Guard::new();
     let boot_is_fine = if arguments.list {
-        !libtest_mimic::run(&arguments, trials(None)).has_failed()
+        !libtest_mimic::run(&arguments, trials(None, options)).has_failed()
     } else {
         let parts = Arc::new(Parts::build(&shell, workspace)?);
-        !libtest_mimic::run(&arguments, trials(Some(&parts))).has_failed()
+        !libtest_mimic::run(&arguments, trials(Some(&parts), options)).has_failed()
     };
     interrupt::check()?;
     if !host_is_fine {
@@ -117,7 +129,7 @@ fn run_host_tests(shell: &Shell, workspace: &Workspace, options: &Options) -> Re
 }
 
 /// All boot tests. Without parts they can be listed, but not run.
-fn trials(parts: Option<&Arc<Parts>>) -> Vec<Trial> {
+fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
     let groups = [
         boot::tests(),
         kernel::tests(),
@@ -130,6 +142,8 @@ fn trials(parts: Option<&Arc<Parts>>) -> Vec<Trial> {
         faults_disk::tests(),
         faults_image::tests(),
         faults_machine::tests(),
+        other_loaders::tests(),
+        random::tests(options.flips.unwrap_or(if options.thorough { 1000 } else { 32 }), options.seed),
         commands::tests(),
     ];
     let trial = |Test { name, is_slow, lack, run }: Test| {

@@ -7,7 +7,7 @@ use crate::guest::Machine;
 use crate::strip::find_objcopy;
 use anyhow::{Context, Result, ensure};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use xshell::{Shell, cmd};
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -52,8 +52,12 @@ fn segments_share_pages(scene: &Scene) -> Result<()> {
 
 /// Every byte arrives, of far more than fits below 1 MiB or into one read.
 fn payload_of_32_mib(scene: &Scene) -> Result<()> {
-    const LEN: usize = 32 << 20;
-    let mut words = noise(LEN / 8 - 1);
+    carries_payload(scene, 32 << 20, Machine::default())
+}
+
+/// A kernel with so many bytes in it checks that they are the right ones.
+pub(crate) fn carries_payload(scene: &Scene, len: usize, machine: Machine) -> Result<()> {
+    let mut words = noise(len / 8 - 1);
     words.push(words.iter().fold(0, |sum, word| sum.wrapping_add(*word)));
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     fs::write(scene.folder().join("payload.bin"), bytes)?;
@@ -64,7 +68,8 @@ fn payload_of_32_mib(scene: &Scene) -> Result<()> {
         "--defsym=payload_start=_binary_payload_bin_start",
         "--defsym=payload_end=_binary_payload_bin_end",
     ];
-    checks_itself(scene, &options, LEN)
+    let kernel = link(scene, &options)?;
+    check(scene, &kernel, len, machine)
 }
 
 /// 5 MB of debug information neither make the image larger nor are they read.
@@ -88,8 +93,11 @@ fn debug_sections_stay_out(scene: &Scene) -> Result<()> {
 
 /// Links the kernel that checks how it was loaded, and boots it.
 fn checks_itself(scene: &Scene, options: &[&str], payload_len: usize) -> Result<()> {
-    let kernel = link(scene, options)?;
-    let mut booted = scene.boot_kernel(&kernel, "", Machine::default())?;
+    check(scene, &link(scene, options)?, payload_len, Machine::default())
+}
+
+fn check(scene: &Scene, kernel: &Path, payload_len: usize, machine: Machine) -> Result<()> {
+    let mut booted = scene.boot_kernel(kernel, "", machine)?;
     booted.wait_for_success()?;
     booted.wait_for(&format!("foreign kernel ok, payload of {payload_len} bytes"))
 }
@@ -110,6 +118,11 @@ pub(super) fn link(scene: &Scene, options: &[&str]) -> Result<PathBuf> {
 
 /// Numbers without a pattern, the same ones every time (xorshift64).
 fn noise(len: usize) -> Vec<u64> {
+    random(0x9e37_79b9_7f4a_7c15).take(len).collect()
+}
+
+/// Numbers without a pattern from a seed, which is not 0.
+pub(crate) fn random(seed: u64) -> impl Iterator<Item = u64> {
     let next = |state: &u64| {
         let mut word = *state;
         word ^= word << 13;
@@ -117,5 +130,5 @@ fn noise(len: usize) -> Vec<u64> {
         word ^= word << 17;
         Some(word)
     };
-    std::iter::successors(Some(0x9e37_79b9_7f4a_7c15), next).take(len).collect()
+    std::iter::successors(Some(seed), next)
 }
