@@ -101,6 +101,35 @@ const FAULTS: &[Fault] = &[
         error: "E47",
         spoil: |elf| set_first(elf, program_header::P_FLAGS, 7),
     },
+    Fault {
+        name: "shared_page_rights",
+        error: "E48",
+        spoil: |elf| {
+            // Variables begin in the middle of the last page of the code.
+            const READ_EXECUTE: u64 = 5;
+            let segments = elf.loaded_segments()?;
+            let is_code = |&&segment: &&usize| {
+                elf.field(segment, program_header::P_FLAGS).and_then(|field| elf.get(field)).ok()
+                    == Some(READ_EXECUTE)
+            };
+            let code = *segments.iter().find(is_code).context("no code")?;
+            let last = last(elf)?;
+            let addr = elf.get(elf.field(code, program_header::P_VADDR)?)?;
+            let len = elf.get(elf.field(code, program_header::P_FILESZ)?)? - 16;
+            for (field, value) in [(program_header::P_FILESZ, len), (program_header::P_MEMSZ, len)] {
+                elf.set_segment(code, field, value)?;
+            }
+            for (field, value) in [
+                (program_header::P_VADDR, addr + len),
+                (program_header::P_FILESZ, 8),
+                (program_header::P_MEMSZ, 8),
+                (program_header::P_ALIGN, 1),
+            ] {
+                elf.set_segment(last, field, value)?;
+            }
+            Ok(())
+        },
+    },
     Fault { name: "null_page", error: "E49", spoil: |elf| move_first(elf, 0) },
     Fault {
         name: "mode_switch_page",
@@ -124,6 +153,63 @@ const FAULTS: &[Fault] = &[
     },
 ];
 
+/// Values of each field that a kernel should not have, or that do not matter. Fields of a program header are those of the first segment that is loaded.
+const HOSTILE: &[(&str, Part, (usize, usize), &[(u64, &str)])] = &[
+    ("ei_class", Part::Header, header::EI_CLASS, &[(0, "E32"), (0xff, "E32")]),
+    ("ei_data", Part::Header, header::EI_DATA, &[(0, "E33"), (0xff, "E33")]),
+    ("ei_version", Part::Header, header::EI_VERSION, &[(0, "E34"), (2, "E34")]),
+    ("ei_osabi", Part::Header, header::EI_OSABI, &[(0xff, BOOTS)]),
+    ("e_type", Part::Header, header::E_TYPE, &[(0, "E35"), (4, "E35"), (u64::MAX, "E35")]),
+    ("e_machine", Part::Header, header::E_MACHINE, &[(0, "E36"), (3, "E36"), (u64::MAX, "E36")]),
+    ("e_version", Part::Header, header::E_VERSION, &[(0, "E34"), (u64::MAX, "E34")]),
+    ("e_entry", Part::Header, header::E_ENTRY, &[(0, "E51"), (1 << 63, "E51"), (u64::MAX, "E51")]),
+    (
+        "e_phoff",
+        Part::Header,
+        header::E_PHOFF,
+        &[(0xffff_ffff, "E39"), (1 << 32, "E39"), (u64::MAX - 55, "E39"), (u64::MAX, "E39")],
+    ),
+    ("e_shoff", Part::Header, header::E_SHOFF, &[(u64::MAX, BOOTS)]),
+    ("e_flags", Part::Header, header::E_FLAGS, &[(u64::MAX, BOOTS)]),
+    ("e_ehsize", Part::Header, header::E_EHSIZE, &[(0, BOOTS), (u64::MAX, BOOTS)]),
+    (
+        "e_phentsize",
+        Part::Header,
+        header::E_PHENTSIZE,
+        &[(0, "E37"), (55, "E37"), (57, "E37"), (u64::MAX, "E37")],
+    ),
+    ("e_phnum", Part::Header, header::E_PHNUM, &[(0, "E38"), (129, "E38"), (u64::MAX, "E38")]),
+    ("e_shentsize", Part::Header, header::E_SHENTSIZE, &[(u64::MAX, BOOTS)]),
+    ("e_shnum", Part::Header, header::E_SHNUM, &[(u64::MAX, BOOTS)]),
+    ("e_shstrndx", Part::Header, header::E_SHSTRNDX, &[(u64::MAX, BOOTS)]),
+    ("p_type", Part::Segment, program_header::P_TYPE, &[(3, "E41")]),
+    ("p_flags", Part::Segment, program_header::P_FLAGS, &[(3, "E47"), (7, "E47"), (u64::MAX, "E47")]),
+    ("p_offset", Part::Segment, program_header::P_OFFSET, &[(1 << 40, "E43"), (u64::MAX, "E43")]),
+    (
+        "p_vaddr",
+        Part::Segment,
+        program_header::P_VADDR,
+        &[(0, "E49"), (0x8000, "E50"), (1 << 47, "E44"), (u64::MAX - 4095, "E44"), (u64::MAX, "E44")],
+    ),
+    ("p_paddr", Part::Segment, program_header::P_PADDR, &[(0, BOOTS), (u64::MAX, BOOTS)]),
+    ("p_filesz", Part::Segment, program_header::P_FILESZ, &[(1 << 40, "E42"), (u64::MAX, "E42")]),
+    ("p_memsz", Part::Segment, program_header::P_MEMSZ, &[(0, "E42"), (1 << 40, "E44"), (u64::MAX, "E44")]),
+    (
+        "p_align",
+        Part::Segment,
+        program_header::P_ALIGN,
+        &[(0, BOOTS), (1, BOOTS), (3, "E45"), (1 << 63, "E45"), (u64::MAX, "E45")],
+    ),
+];
+
+const BOOTS: &str = "boots";
+
+#[derive(Clone, Copy)]
+enum Part {
+    Header,
+    Segment,
+}
+
 pub(crate) fn tests() -> Vec<Test> {
     let at_the_desk = FAULTS.iter().map(|fault| {
         Test::new(format!("desk::{}", fault.name), move |scene| is_refused_at_the_desk(scene, fault))
@@ -131,7 +217,35 @@ pub(crate) fn tests() -> Vec<Test> {
     let by_stage2 = FAULTS.iter().map(|fault| {
         Test::new(format!("refused::{}", fault.name), move |scene| is_refused_by_stage2(scene, fault))
     });
-    at_the_desk.chain(by_stage2).collect()
+    let hostile = HOSTILE.iter().map(|&(name, part, field, values)| {
+        Test::new(format!("hostile::{name}"), move |scene| {
+            values.iter().try_for_each(|&(value, error)| {
+                is_refused(scene, part, field, value, error).with_context(|| format!("{name} = {value:#x}"))
+            })
+        })
+    });
+    at_the_desk.chain(by_stage2).chain(hostile).collect()
+}
+
+/// A value in a field: desk and stage2 say the same of it.
+fn is_refused(scene: &Scene, part: Part, field: (usize, usize), value: u64, error: &str) -> Result<()> {
+    let mut elf = Elf(read(&scene.parts.kernel_release)?);
+    match part {
+        Part::Header => elf.set(field, value)?,
+        Part::Segment => set_first(&mut elf, field, value)?,
+    }
+    let message = match image::check_kernel(&elf.0, &KernelConfig::DEFAULT) {
+        Err(found) => {
+            let sentence = found.to_string();
+            ensure!(sentence.starts_with(&format!("{error}: ")), "expected {error}, found: {sentence}");
+            format!("boot error {sentence}")
+        }
+        Ok(()) => {
+            ensure!(error == BOOTS, "expected {error}, the check finds nothing wrong");
+            "Hello World!".into()
+        }
+    };
+    scene.boot(&scene.unchecked_image(&elf.0)?, Machine::default())?.says(&message)
 }
 
 /// `cargo xtask image` names the file and the fault, exits with 1 and leaves nothing behind.

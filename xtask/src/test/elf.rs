@@ -6,13 +6,21 @@ use anyhow::{Context, Result};
 pub(crate) mod header {
     pub(crate) const EI_CLASS: (usize, usize) = (4, 1);
     pub(crate) const EI_DATA: (usize, usize) = (5, 1);
+    pub(crate) const EI_VERSION: (usize, usize) = (6, 1);
+    pub(crate) const EI_OSABI: (usize, usize) = (7, 1);
     pub(crate) const E_TYPE: (usize, usize) = (16, 2);
     pub(crate) const E_MACHINE: (usize, usize) = (18, 2);
     pub(crate) const E_VERSION: (usize, usize) = (20, 4);
     pub(crate) const E_ENTRY: (usize, usize) = (24, 8);
     pub(crate) const E_PHOFF: (usize, usize) = (32, 8);
+    pub(crate) const E_SHOFF: (usize, usize) = (40, 8);
+    pub(crate) const E_FLAGS: (usize, usize) = (48, 4);
+    pub(crate) const E_EHSIZE: (usize, usize) = (52, 2);
     pub(crate) const E_PHENTSIZE: (usize, usize) = (54, 2);
     pub(crate) const E_PHNUM: (usize, usize) = (56, 2);
+    pub(crate) const E_SHENTSIZE: (usize, usize) = (58, 2);
+    pub(crate) const E_SHNUM: (usize, usize) = (60, 2);
+    pub(crate) const E_SHSTRNDX: (usize, usize) = (62, 2);
 }
 
 /// Fields of a program header: offset and length in bytes.
@@ -21,6 +29,7 @@ pub(crate) mod program_header {
     pub(crate) const P_FLAGS: (usize, usize) = (4, 4);
     pub(crate) const P_OFFSET: (usize, usize) = (8, 8);
     pub(crate) const P_VADDR: (usize, usize) = (16, 8);
+    pub(crate) const P_PADDR: (usize, usize) = (24, 8);
     pub(crate) const P_FILESZ: (usize, usize) = (32, 8);
     pub(crate) const P_MEMSZ: (usize, usize) = (40, 8);
     pub(crate) const P_ALIGN: (usize, usize) = (48, 8);

@@ -54,7 +54,7 @@ const ROWS: &[Row] = &[
     Row {
         name: "memory_of_4_gib",
         kernel: |elf| set_last(elf, program_header::P_MEMSZ, 0xff00_0000),
-        message: "boot error E4",
+        message: "boot error E44: segment ",
         ..GOOD
     },
     Row {
