@@ -49,6 +49,8 @@ pub struct Manners {
     pub entry_len: U16,
     /// What E820 returns in EAX.
     pub signature: U32,
+    /// Where the CPU raises a debug exception when it reads or writes; 0: nowhere.
+    pub trap_addr: U32,
 }
 
 impl Manners {
@@ -66,5 +68,6 @@ impl Manners {
         entries: U16::new(0xffff),
         entry_len: U16::new(24),
         signature: U32::new(0x534d_4150),
+        trap_addr: U32::new(0),
     };
 }

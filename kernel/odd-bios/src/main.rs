@@ -32,6 +32,9 @@ global_asm!(
     short_from = const MANNERS_OFFSET + offset_of!(Manners, short_from),
     entries = const MANNERS_OFFSET + offset_of!(Manners, entries),
     entry_len = const MANNERS_OFFSET + offset_of!(Manners, entry_len),
+    trap_addr = const MANNERS_OFFSET + offset_of!(Manners, trap_addr),
+    // Breakpoint 0: global, on reading and writing, four bytes (Intel SDM volume 3, section 18.2.4).
+    trap_control = const 1 << 1 | 0b11 << 16 | 0b11 << 18,
     signature = const MANNERS_OFFSET + offset_of!(Manners, signature),
 );
 

@@ -84,7 +84,13 @@ odd_resident:
     in al, 0x92
     and al, 0xfd
     out 0x92, al
-2:  mov dl, [{drive}]
+2:  mov eax, [{trap_addr}]
+    test eax, eax
+    jz 3f
+    mov dr0, eax
+    mov eax, {trap_control}
+    mov dr7, eax
+3:  mov dl, [{drive}]
     mov eax, 0xdeadbeef
     mov ebx, eax
     mov ecx, eax

@@ -37,6 +37,11 @@ const MANNERS: &[(&str, Manners, &str)] = &[
         "boot error E10: drive 80h has no geometry: INT 13h AH=08h status 01h (invalid function or parameter), 0 sectors a track; expected EDD or CHS",
     ),
     ("neither_edd_nor_geometry", Manners { edd_answers: 0, no_geometry: 1, ..GOOD }, "stage2 read error 01"),
+    (
+        "exception_in_stage2",
+        Manners { trap_addr: U32::new(layout::BOUNCE_BUFFER_ADDR), ..GOOD },
+        "boot error E70: exception 1 (",
+    ),
     ("drive_10", Manners { drive: 0x10, ..GOOD }, HELLO),
     ("drive_70", Manners { drive: 0x70, ..GOOD }, HELLO),
     ("drive_ff", Manners { drive: 0xff, ..GOOD }, HELLO),
