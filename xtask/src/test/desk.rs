@@ -154,7 +154,7 @@ const FAULTS: &[Fault] = &[
 ];
 
 /// Values of each field that a kernel should not have, or that do not matter. Fields of a program header are those of the first segment that is loaded.
-const HOSTILE: &[(&str, Part, (usize, usize), &[(u64, &str)])] = &[
+const HOSTILE: &[(&str, Part, (usize, usize), Values)] = &[
     ("ei_class", Part::Header, header::EI_CLASS, &[(0, "E32"), (0xff, "E32")]),
     ("ei_data", Part::Header, header::EI_DATA, &[(0, "E33"), (0xff, "E33")]),
     ("ei_version", Part::Header, header::EI_VERSION, &[(0, "E34"), (2, "E34")]),
@@ -201,6 +201,9 @@ const HOSTILE: &[(&str, Part, (usize, usize), &[(u64, &str)])] = &[
         &[(0, BOOTS), (1, BOOTS), (3, "E45"), (1 << 63, "E45"), (u64::MAX, "E45")],
     ),
 ];
+
+/// Values, each with the number of its error.
+type Values = &'static [(u64, &'static str)];
 
 const BOOTS: &str = "boots";
 

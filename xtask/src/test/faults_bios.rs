@@ -56,6 +56,9 @@ const HELLO: &str = "Hello World!";
 /// An E820 entry: address, length, type, attributes.
 type Reported = (u64, u64, u32, u32);
 
+/// What the BIOS reports.
+type Map = fn() -> Vec<Reported>;
+
 /// What a BIOS says of 128 MiB.
 const USUAL: [Reported; 6] = [
     (0, 0x9_fc00, 1, 1),
@@ -67,7 +70,7 @@ const USUAL: [Reported; 6] = [
 ];
 
 /// Maps that the kernel is to see as [`e820::overlay`] has them, and some regions that are sure to be among them.
-const MAPS: &[(&str, Manners, fn() -> Vec<Reported>, &[&str])] = &[
+const MAPS: &[(&str, Manners, Map, &[&str])] = &[
     (
         "usual",
         GOOD,
@@ -171,7 +174,7 @@ const MAPS: &[(&str, Manners, fn() -> Vec<Reported>, &[&str])] = &[
 ];
 
 /// Maps that no kernel can be booted with, and what is said.
-const BAD_MAPS: &[(&str, Manners, fn() -> Vec<Reported>, &str)] = &[
+const BAD_MAPS: &[(&str, Manners, Map, &str)] = &[
     (
         "carry_at_once",
         GOOD,

@@ -24,8 +24,11 @@ const UNUSED: usize = 72;
 const COMMAND_LINE_LEN: usize = 102;
 const COMMAND_LINE: usize = 104;
 
+/// Values, how many of their bytes count, and what is said of each.
+type Values = &'static [(u64, usize, &'static str)];
+
 /// What is said when a field has a value, by field. "Hello World!" is a boot.
-const HOSTILE: &[(&str, usize, &[(u64, usize, &str)])] = &[
+const HOSTILE: &[(&str, usize, Values)] = &[
     (
         "magic",
         MAGIC,
