@@ -21,10 +21,10 @@ struct Fault {
 const FAULTS: &[Fault] = &[
     Fault { name: "no_elf", error: "E30", spoil: |elf| elf.set((0, 4), 0x1234_5678) },
     Fault {
-        name: "empty_file",
+        name: "cut_off_in_the_header",
         error: "E31",
         spoil: |elf| {
-            elf.0.clear();
+            elf.0.truncate(40);
             Ok(())
         },
     },
