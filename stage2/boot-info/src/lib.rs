@@ -194,7 +194,7 @@ impl BootInfo {
     /// `DOORSTEP` in ASCII, read as a little-endian number.
     pub const MAGIC: u64 = u64::from_le_bytes(*b"DOORSTEP");
 
-    /// Counts up when a field changes its meaning. New fields are added at the end and change [`Self::len`] only.
+    /// Counts up when a field changes its meaning. New fields are added at the end and change its length only.
     pub const VERSION: u32 = 1;
 
     /// Fills in the structure. For the loader; a kernel receives one.
