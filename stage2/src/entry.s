@@ -23,6 +23,9 @@ stage2_entry_far_jump:
     .global stage2_entry_32
     .type stage2_entry_32, @function
 stage2_entry_32:
+    .cfi_sections .debug_frame
+    .cfi_startproc
+    .cfi_undefined eip                  // nobody called: a backtrace ends here
     mov eax, {data32}
     mov ds, eax
     mov es, eax
@@ -44,4 +47,5 @@ stage2_entry_32:
     push edx
     call {main}
     ud2
+    .cfi_endproc
     .text
