@@ -64,9 +64,20 @@ pub(crate) const STAGE2: Package = Package {
     options: &["--profile", "stage", "--features", "bare-metal", SMALL_CORE],
 };
 
-/// The second stage as gdb wants it: its functions' arguments can be read.
-const STAGE2_FOR_GDB: Package =
-    Package { options: &["--profile", "stage-debug", "--features", "bare-metal", SMALL_CORE], ..STAGE2 };
+/// The second stage as gdb wants it: its variables can be read. LLVM tells where they are by their distance from ESP, and
+/// forgets the arguments of a call that it has pushed; so it is not to push them. Frame pointers make it smaller.
+const STAGE2_FOR_GDB: Package = Package {
+    options: &[
+        "--profile",
+        "stage-debug",
+        "--features",
+        "bare-metal",
+        SMALL_CORE,
+        "--config",
+        "target.i686-stage2.rustflags = ['-Cforce-frame-pointers=yes', '-Cllvm-args=-no-x86-call-frame-opt']",
+    ],
+    ..STAGE2
+};
 
 /// The kernel.
 pub(crate) const KERNEL: Package = Package { name: "kernel", target: "x86_64-kernel", options: &[FAST_CORE] };

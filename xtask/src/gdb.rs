@@ -7,7 +7,7 @@
 mod front_end;
 mod session;
 
-use crate::guest::{self, Event, Guest};
+use crate::guest::{self, Event, Guest, Machine};
 use crate::image::{self, Contents};
 use crate::qemu::MachineOptions;
 use crate::{interrupt, output, tools};
@@ -16,9 +16,8 @@ use clap::Args;
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use session::{Session, Task};
 use std::env;
-use std::fs;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use xshell::Shell;
@@ -81,8 +80,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let (image, elf_files) = build(options)?;
     let session = Session::new(&elf_files, options.contents.kernel.as_deref())?;
 
-    let mut machine = options.machine.machine(&image);
-    machine.accel.get_or_insert("tcg".into());
+    let mut machine = machine(options, &image)?;
     if options.tour {
         machine.display = Some("none".into());
     }
@@ -101,6 +99,18 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let end = attend(command, &mut guest, &session, options.tour.then_some(TOUR_BOUND))?;
     interrupt::check()?;
     conclude(end, &mut guest, &session, options.tour)
+}
+
+/// The machine, with a processor that is emulated. With KVM, a breakpoint is an instruction in memory, which is gone once
+/// the BIOS loads a sector over it, and steps through the mode switches get lost.
+fn machine(options: &Options, image: &Path) -> Result<Machine> {
+    let mut machine = options.machine.machine(image);
+    let accel = machine.accel.get_or_insert("tcg".into());
+    ensure!(
+        accel.starts_with("tcg"),
+        "stepping through the boot needs the emulated processor: leave out `--accel {accel}`"
+    );
+    Ok(machine)
 }
 
 fn build(options: &Options) -> Result<(PathBuf, PathBuf)> {
@@ -252,9 +262,4 @@ impl Drop for SavedTerminal {
             let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, settings);
         }
     }
-}
-
-/// The file's name, for messages about it.
-fn read(path: &std::path::Path) -> Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }

@@ -1,9 +1,127 @@
 //! `cargo xtask gdb --listen`: QEMU alone, and how other debuggers connect to it.
 
-use super::Options;
-use anyhow::{Result, bail};
+use super::session::write_front_end_script;
+use super::{Options, build, machine, qemu_ended};
+use crate::guest::{Event, Guest};
+use crate::{interrupt, output};
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-pub(super) fn run(_options: &Options, _address: &str) -> Result<ExitCode> {
-    bail!("not yet")
+/// QEMU says at once what it does not like.
+const SETTLED: Duration = Duration::from_millis(300);
+
+pub(super) fn run(options: &Options, address: &str) -> Result<ExitCode> {
+    let address = free_address(address)?;
+    let (image, elf_files) = build(options)?;
+    let script = write_front_end_script(
+        &elf_files.join("script"),
+        &elf_files,
+        options.contents.kernel.as_deref(),
+        &address.to_string(),
+    )?;
+    let kernel = match &options.contents.kernel {
+        Some(kernel) => std::path::absolute(kernel)?,
+        None => elf_files.join("kernel.elf"),
+    };
+
+    let mut machine = machine(options, &image)?;
+    machine.arguments.extend(["-S".to_owned(), "-gdb".to_owned(), format!("tcp:{address}")]);
+    output::command(&machine.command_line()?);
+    let mut guest = machine.start_alone()?;
+    if let Event::Ended(status) = guest.next(Some(Instant::now() + SETTLED))? {
+        bail!(qemu_ended(&guest, status));
+    }
+    output::line(&instructions(address, &script, &elf_files, &kernel)?);
+    serve(&mut guest)
+}
+
+/// The address to listen on, when nobody else does.
+fn free_address(text: &str) -> Result<SocketAddr> {
+    let text = if text.starts_with(':') { format!("127.0.0.1{text}") } else { text.to_owned() };
+    let address =
+        text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next()).with_context(|| {
+            format!("{text} is no address to listen on, expected ADDR:PORT such as 127.0.0.1:1234")
+        })?;
+    let listener = TcpListener::bind(address).with_context(|| {
+        format!(
+            "cannot listen on {address}; another port: --listen {}:{}",
+            address.ip(),
+            another_port(address)
+        )
+    })?;
+    // With port 0, the system chooses.
+    Ok(listener.local_addr()?)
+}
+
+fn another_port(address: SocketAddr) -> u16 {
+    address.port().checked_add(1).unwrap_or(1234)
+}
+
+/// Passes the guest's serial line on until it ends, or the user does not want any more.
+fn serve(guest: &mut Guest) -> Result<ExitCode> {
+    loop {
+        match guest.next(None)? {
+            Event::Output(bytes) => {
+                let mut terminal = std::io::stdout();
+                if terminal.write_all(&bytes).and_then(|()| terminal.flush()).is_err() {
+                    return Ok(ExitCode::SUCCESS);
+                }
+            }
+            Event::Quiet => {}
+            Event::Ended(status) => {
+                interrupt::check()?;
+                output::note(&format!("QEMU ended ({status}) {}", guest.messages().trim()));
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
+    }
+}
+
+/// What a person pastes into the front end.
+fn instructions(address: SocketAddr, script: &Path, elf_files: &Path, kernel: &Path) -> Result<String> {
+    let launch = serde_json::to_string_pretty(&vs_code(address, script, kernel))?;
+    let quoted = |path: &Path| output::shell_line([&*path.to_string_lossy()]);
+    let [stage1, stage2] = ["stage1.elf", "stage2.elf"].map(|name| quoted(&elf_files.join(name)));
+    let (script, kernel) = (quoted(script), quoted(kernel));
+    Ok(format!(
+        "\
+QEMU waits on {address}, stopped before its first instruction. Ctrl-C ends it.
+
+gdb, right in every mode, with all commands of `cargo xtask gdb`:
+  gdb -q -x {script}
+
+VS Code, with the extension ms-vscode.cpptools; for .vscode/launch.json:
+{launch}
+  It runs gdb with the same script: source lines, variables and breakpoints are right in 32-bit and 64-bit code, the
+  disassembly view in every mode. Real-mode code has no source; step through it in the debug console (-exec stepi).
+
+lldb:
+  lldb -o 'target create --arch x86_64 {kernel}' -o 'gdb-remote {address}'
+  64-bit code: everything, source and variables included.
+  32-bit code: breakpoints by address, registers; show code with `disassemble -A i386-unknown-unknown -s ADDR -c 5`.
+  16-bit code: the same with `-A i386-unknown-unknown-code16`. In both, ADDR is the segment's base plus the offset, and
+  there are no variables. For addresses of symbols: `nm -C {stage1}`, `nm -C {stage2}`.
+"
+    ))
+}
+
+/// A configuration for cppdbg, which connects gdb by itself and sources our script then.
+fn vs_code(address: SocketAddr, script: &Path, kernel: &Path) -> Value {
+    json!({
+        "name": "Doorstep",
+        "type": "cppdbg",
+        "request": "launch",
+        "MIMode": "gdb",
+        "miDebuggerPath": "gdb",
+        "miDebuggerServerAddress": address.to_string(),
+        "program": kernel.to_string_lossy(),
+        "cwd": "${workspaceFolder}",
+        "stopAtConnect": true,
+        "postRemoteConnectCommands": [{ "text": format!("source {}", script.display()) }],
+    })
 }

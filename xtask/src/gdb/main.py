@@ -74,8 +74,11 @@ def go_to_start(stop):
 
 def let_go(event):
     """Leaves the machine as it is; when gdb ends by itself, it lets it run on."""
-    if run.is_connected():
-        gdb.execute("disconnect", to_string=True)
+    try:
+        if run.is_connected():
+            gdb.execute("disconnect", to_string=True)
+    except gdb.error:
+        pass  # it runs already
 
 
 def leave(task):

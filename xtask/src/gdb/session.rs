@@ -1,6 +1,6 @@
 //! The folder that QEMU, gdb and we share: the stub's socket, the script, and what the script has to know.
 
-use super::read;
+use crate::bare_metal::read;
 use crate::qmp::escape_commas;
 use anyhow::{Context, Result};
 use boot_info::KernelConfig;

@@ -67,7 +67,7 @@ class ShowMode(Command):
         print(status.headline(state))
         for register, names in cpu.CONTROL_BITS.items():
             value = state.control[register]
-            print(f"  {register:<4} {value:#010x}  {' '.join(cpu.bit_names(value, names))}")
+            print(f"  {register:<4} {value:#010x}  {' '.join(cpu.bit_names(value, names))}".rstrip())
         print(f"  CR3  {state.control['CR3']:#010x}  CR2 {state.control['CR2']:#x}")
         print(f"  flags {state.flags:#06x}  {' '.join(cpu.bit_names(state.flags, cpu.FLAGS_BITS))}")
         for name, segment in state.segments.items():
@@ -78,15 +78,21 @@ class ShowMode(Command):
     @staticmethod
     def show_table(state):
         base, limit = state.tables["GDT"]
+        if limit == 0:
+            print("  no GDT")
+            return
         print(f"  GDT at {base:#x}, limit {limit:#x}")
         try:
             table = cpu.read_linear(base, min(limit + 1, 16 * 8))
         except gdb.MemoryError:
             print("    cannot be read")
             return
-        for selector in range(0, len(table) - 7, 8):
+        selectors = iter(range(0, len(table) - 7, 8))
+        for selector in selectors:
             descriptor = int.from_bytes(table[selector : selector + 8], "little")
             print(f"    {selector:04x}  {descriptor:#018x}  {cpu.describe_descriptor(descriptor)}")
+            if state.has("EFER", "LMA") and cpu.is_system_descriptor(descriptor):
+                next(selectors, None)  # its upper half
 
 
 class NextSwitch(Command):

@@ -167,6 +167,11 @@ def describe_descriptor(descriptor):
     return describe_segment(base, limit, flags)
 
 
+def is_system_descriptor(descriptor):
+    """Whether a descriptor tells of a gate or a task state, not of a segment: in long mode it takes two entries."""
+    return descriptor != 0 and not descriptor >> 32 & 1 << 12
+
+
 def describe_segment(base, limit, flags):
     """A segment in words, from its base, its limit in bytes and the upper half of its descriptor."""
     if not flags & 1 << 15:

@@ -7,6 +7,7 @@ works is a description of our own for each kind of code, made from QEMU's, that 
 - Each 64-bit register is declared as a 32-bit one and its upper half, so that variables in registers, saved registers
   on the stack and `info registers` have the right width.
 - EIP stays 64 bits wide, because gdb compares it to breakpoints when the CPU stops in a wider mode than it ran in.
+- What 16-bit and 32-bit code cannot reach has no name, and does not show up.
 - The registers are no longer numbered as QEMU numbers them, so all of them are always transferred together.
 
 A breakpoint's address stays 64 bits wide in every mode by `remoteaddresssize`: one in the higher half is hit even if
@@ -31,9 +32,13 @@ def connect(target, folder):
     gdb.execute("set remoteaddresssize 64")
     gdb.execute("set remote fetch-register-packet off")
     gdb.execute("set remote set-register-packet off")
-    with run.quietly():
-        # As a string, because gdb would warn that QEMU names no program.
-        gdb.execute(f"target remote {target}", to_string=True)
+    if run.is_connected():
+        # A front end has connected, and loaded the kernel as the program: gdb would believe that file, not us.
+        gdb.execute("file", to_string=True)
+    else:
+        with run.quietly():
+            # As a string, because gdb would warn that QEMU names no program.
+            gdb.execute(f"target remote {target}", to_string=True)
     original = gdb.execute("maint print xml-tdesc", to_string=True)
     for architecture in ["i8086", "i386"]:
         _path(architecture).write_text(narrow(original, architecture))
@@ -67,9 +72,9 @@ def _narrow_register(match):
         return '<reg name="eip" bitsize="64" type="int64"/>'
     if re.fullmatch(r"r[a-ds][xip]|rbp", name):
         low = f'<reg name="e{name[1:]}" bitsize="32" type="int32"/>'
-        return low + f'<reg name="upper_{name}" bitsize="32" type="int32" group="hidden"/>'
-    if re.fullmatch(r"r\d+|cr8|\w+_base|xmm\d\d", name):
-        attributes = re.sub(r' group="\w+"', "", attributes) + ' group="hidden"'
+        return low + '<reg name="" bitsize="32" type="int32"/>'
+    if re.fullmatch(r"r\d+|cr8|\w+_base|xmm\d+|mxcsr", name):
+        name = ""
     return f'<reg name="{name}"{attributes}/>'
 
 

@@ -103,9 +103,9 @@ def symbol_at(address):
 def address_of(label):
     """The address of a symbol of stage1 or stage2, in any language's frame."""
     text = gdb.execute(f"info address {label}", to_string=True)
-    match = re.search(r" is at (?:address )?(0x[0-9a-f]+)", text)
+    match = re.search(r" at (?:address )?(0x[0-9a-f]+)", text)
     if not match:
-        raise Unknown(f"{label} is not in {STAGE2.elf}: {text.strip()}")
+        raise Unknown(f"{label} is not in {STAGE2.elf}: {text.strip().rstrip('.')}")
     return int(match[1], 16)
 
 

@@ -33,6 +33,8 @@ def take(overrides):
         if switch.label.startswith("hand_off"):
             go_through(expected, switch)
     show_kernel(expected)
+    if expected.overrides:
+        raise Failed(f"the tour does not come by {', '.join(expected.overrides)}")
     print(f"\nThe tour is over: {_number} stops, each as expected.")
 
 
@@ -43,7 +45,7 @@ class Expectations:
         self.overrides = dict(text.split("=", 1) for text in overrides)
 
     def check_mode(self, place, mode, expected):
-        title = self.overrides.get(place, expected.title)
+        title = self.overrides.pop(place, expected.title)
         if mode.title != title:
             raise Failed(f"{place}: the CPU is in {mode.title}, expected {title}")
 
