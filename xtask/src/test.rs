@@ -15,6 +15,7 @@ mod faults_disk;
 mod faults_image;
 mod faults_machine;
 mod foreign;
+mod gdb;
 mod kernel;
 mod other_loaders;
 mod parts;
@@ -145,6 +146,7 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         other_loaders::tests(),
         random::tests(options.flips.unwrap_or(if options.thorough { 1000 } else { 32 }), options.seed),
         commands::tests(),
+        gdb::tests(),
     ];
     let trial = |Test { name, is_slow, lack, run }: Test| {
         let parts = parts.cloned();

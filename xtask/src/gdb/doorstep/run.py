@@ -46,27 +46,33 @@ def step():
 def run_to(addresses):
     """Runs until the CPU is at one of the addresses; gives the address where it stopped, which can be another one: a
     breakpoint of the user's, or Ctrl-C."""
-    with quietly():
-        breakpoints = [gdb.Breakpoint(f"*{address:#x}", internal=True) for address in set(addresses)]
-        try:
-            leave_breakpoint()
-            _execute("continue")
-        finally:
-            for point in breakpoints:
-                point.delete()
+    _run_to_any([f"*{address:#x}" for address in set(addresses)])
     return cpu.read().linear
 
 
 def run_to_place(place):
     """Runs to what `places.find` gave; says whether the CPU is there. In a function, that is behind its prologue."""
+    return _run_to_any([place])
+
+
+# Where stage2 waits after it has told of an error.
+GIVES_UP = "stage2::bios::wait_for_key"
+
+
+def _run_to_any(places):
+    """Runs to one of the places, or to where stage2 gives up; says whether it is one of the places."""
     with quietly():
-        point = gdb.Breakpoint(place, internal=True)
+        goals = [gdb.Breakpoint(place, internal=True) for place in places]
+        end = gdb.Breakpoint(GIVES_UP, internal=True)
         try:
             leave_breakpoint()
             _execute("continue")
-            return point.hit_count > 0
+            if end.hit_count > 0:
+                print("stage2 has told of an error, and waits for a key: `serial` shows what it said.")
+            return any(point.hit_count > 0 for point in goals)
         finally:
-            point.delete()
+            for point in [*goals, end]:
+                point.delete()
 
 
 def leave_breakpoint():

@@ -1,0 +1,478 @@
+//! `cargo xtask gdb`: the tour, a person's session on a terminal, what it says of bad input, and what it leaves behind.
+
+use super::Test;
+use super::parts::Scene;
+use crate::interrupt;
+use anyhow::{Context, Result, bail, ensure};
+use pty_process::Size;
+use pty_process::blocking::{Command as TerminalCommand, Pty, open};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// No answer takes this long, not even the first, before which everything is built.
+const BOUND: Duration = Duration::from_secs(300);
+
+/// How long a person waits before pressing a key again.
+const IMPATIENCE: Duration = Duration::from_secs(2);
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        Test::new("gdb::tour", tour),
+        Test::new("gdb::tour_notices_a_wrong_mode", tour_notices_a_wrong_mode),
+        Test::new("gdb::tour_notices_a_loader_that_stops", tour_notices_a_loader_that_stops),
+        Test::new("gdb::every_switch", every_switch),
+        Test::new("gdb::bios_calls", bios_calls),
+        Test::new("gdb::variables_in_32_bit_mode", variables_in_32_bit_mode),
+        Test::new("gdb::kernel_source", kernel_source),
+        Test::new("gdb::memory", memory),
+        Test::new("gdb::control_c_stops_the_guest", control_c_stops_the_guest),
+        Test::new("gdb::guest_that_ends", guest_that_ends),
+        Test::new("gdb::closed_terminal", closed_terminal),
+        Test::new("gdb::foreign_kernel", foreign_kernel),
+        Test::new("gdb::listen", listen),
+        Test::new("gdb::bad_input", bad_input),
+    ]
+}
+
+/// All stops, in order.
+fn tour(scene: &Scene) -> Result<()> {
+    const LINES: [&str; 22] = [
+        "stage1_entry: ",
+        "REAL 16-bit         0000:7c00 = 0x7c00  stage1  stage1_entry",
+        "stage2_entry: ",
+        "REAL 16-bit         0000:8000 = 0x8000  stage2  stage2_entry",
+        "stage2_entry_set_pe: ",
+        "CR0 +PE",
+        "stage2_entry_far_jump: ",
+        "PROTECTED 32-bit    0008:",
+        "stage2::stage2_main: ",
+        "stage2/src/main.rs:",
+        "drive = 0x80",
+        "bios_call_clear_pe: ",
+        "CR0 -PE",
+        "INT ",
+        "hand_off_set_lme: ",
+        " +LME",
+        "hand_off_paging: ",
+        "LONG compatibility  0008:",
+        "hand_off_far_jump: ",
+        "LONG 64-bit         0028:",
+        "_start: the kernel",
+        "stops, each as expected",
+    ];
+    let output = gdb(scene).arg("--tour").output()?;
+    let told = String::from_utf8_lossy(&output.stdout);
+    let messages = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}\n{told}\n{messages}", output.status);
+    in_order(&told, &LINES)?;
+    leaves_nothing(scene)
+}
+
+fn tour_notices_a_wrong_mode(scene: &Scene) -> Result<()> {
+    let output = gdb(scene).args(["--tour", "--expect", "hand_off_paging=REAL 16-bit"]).output()?;
+    let expected = "error: hand_off_paging: the CPU is in PROTECTED 32-bit, expected REAL 16-bit";
+    fails_with(&output, expected)?;
+    leaves_nothing(scene)
+}
+
+/// Without long mode, stage2 says so and stops: the tour does not wait for ever.
+fn tour_notices_a_loader_that_stops(scene: &Scene) -> Result<()> {
+    let output = gdb(scene).args(["--tour", "--cpu", "pentium3"]).output()?;
+    fails_with(&output, "boot error E")?;
+    leaves_nothing(scene)
+}
+
+/// `next-switch` to the end, through each far jump with the right instructions on both sides; a breakpoint in the
+/// kernel, set in real mode, is hit.
+fn every_switch(scene: &Scene) -> Result<()> {
+    let mut session = Terminal::start(scene, &[])?;
+    session.say("break _start", &["Breakpoint 1 at 0xffffffff8", "lib.rs, line "])?;
+    session.say("next-switch", &["REAL 16-bit", "<stage2_entry_set_pe>  mov cr0,eax"])?;
+    session.say("next-switch", &["PROTECTED 16-bit", "CR0 +PE", "<stage2_entry_far_jump>  jmp 0x8:0x"])?;
+    session.say("stepi", &["PROTECTED 32-bit", "<stage2_entry_32>  mov eax,0x10"])?;
+    session.say("next-switch --bios", &["PROTECTED 32-bit", "<bios_call_far_jump_16>  jmp 0x18:0x"])?;
+    session.say("stepi", &["PROTECTED 16-bit", "<bios_call_leave>  mov ax,0x20"])?;
+    session.say("next-switch --bios", &["PROTECTED 16-bit", "<bios_call_clear_pe>  mov cr0,eax"])?;
+    session.say("step-switch", &["REAL 16-bit", "CR0 -PE", "jmp 0x0:0x", "<bios_call_real>  xor ax,ax"])?;
+    session.say("next-switch --bios", &["REAL 16-bit", "<bios_call_set_pe>  mov cr0,eax"])?;
+    session
+        .say("step-switch", &["PROTECTED 16-bit", "PROTECTED 32-bit", "<bios_call_return>  mov eax,0x10"])?;
+    session.say("next-switch", &["hand_off_set_pae", "<hand_off_set_pae>  mov cr4,eax"])?;
+    session.say("next-switch", &["CR4 ", "+PAE", "<hand_off_set_lme>  wrmsr"])?;
+    session.say("next-switch", &["EFER ", "+LME", "<hand_off_paging>  mov cr0,eax"])?;
+    session.say(
+        "next-switch",
+        &["LONG compatibility", "CR0 +PG", "EFER +LMA", "<hand_off_far_jump>  jmp 0x28:0x"],
+    )?;
+    session.say("stepi", &["LONG 64-bit", "<hand_off_64>  mov eax,0x10"])?;
+    session.say("mode", &["EFER ", "LMA LME", "CS 0028  code 64-bit", "GDT at 0x"])?;
+    session.say("next-switch", &["LONG 64-bit", "kernel  _start", "No more switches"])?;
+    session.say("continue", &["Breakpoint 1, ", "_start (boot_info=0xffff8000", "lib.rs:", "LONG 64-bit"])?;
+    session.quit()
+}
+
+fn bios_calls(scene: &Scene) -> Result<()> {
+    let mut session = Terminal::start(scene, &[])?;
+    session.say("bios", &["<stage1_int13+", "int 0x13", "INT 13h AH=41h"])?;
+    session.say("bios", &["in   EAX=000041", "EDX=00000080", "out  EAX=", "EBX=0000aa55", "carry 0"])?;
+    session.say("bios", &["INT 13h AH=42h: extended read"])?;
+    session
+        .say("bios", &["sectors from LBA 1 of drive 80h to 0800:0000", "carry 0", "status 00h: success"])?;
+    session.say("stage2", &["REAL 16-bit", "stage2  stage2_entry"])?;
+    session.say("break stage2::e820::overlay", &["Breakpoint 1"])?;
+    // How many calls come before is the loader's business.
+    for _ in 0..40 {
+        session.say("bios", &["<bios_call_interrupt>", "INT ", "`bios` shows it"])?;
+        let call = session.say("bios", &["in   EAX=", "out  EAX=", "carry "])?;
+        if call.contains("INT 15h AX=E820h") {
+            in_order(&call, &["EDX=534d4150", "carry 0", "entry: 0x", "type 1 (usable)", "more with EBX="])?;
+            return session.quit();
+        }
+    }
+    bail!("no INT 15h AX=E820h: {}", session.transcript)
+}
+
+/// 32-bit Rust: arguments, callers, `finish`, `next`; registers of 32 bits.
+fn variables_in_32_bit_mode(scene: &Scene) -> Result<()> {
+    let mut session = Terminal::start(scene, &["--stop", "stage2::e820::usable_len"])?;
+    session.say(
+        "info args",
+        &["regions = ", "start_addr: 0", "end_addr: 4096", "start_addr: 1048576", "end_addr: 134086656"],
+    )?;
+    let callers = session.say(
+        "backtrace",
+        &[
+            "#0  ",
+            "usable_len (regions=",
+            "e820.rs:",
+            "stage2::boot (drive=128)",
+            "main.rs:",
+            "stage2_entry_32",
+        ],
+    )?;
+    ensure!(!callers.contains("?? ()"), "callers that there are not: {callers}");
+    session.say("finish", &["stage2::boot (drive=128)", "Value returned is $1 = 13", "PROTECTED 32-bit"])?;
+    session.say("print drive", &["= 128"])?;
+    session.say("next", &["PROTECTED 32-bit", "stage2::boot+"])?;
+    let registers = session.say("info registers", &["eax ", "eip ", "cr0 ", "[ ET PE ]"])?;
+    ensure!(!registers.contains("r8 ") && !registers.contains("rax"), "64-bit registers: {registers}");
+    session.quit()
+}
+
+fn kernel_source(scene: &Scene) -> Result<()> {
+    let mut session = Terminal::start(scene, &["--stop", "kernel::kernel_main"])?;
+    session
+        .say("backtrace", &["#0  kernel::kernel_main (boot_info=0xffff8000", "main.rs:", "#1 ", "_start"])?;
+    session.say("print/x (*boot_info).boot_drive", &["= 0x80"])?;
+    session.say("next", &["kernel::init"])?;
+    session.say("next", &["console::lock"])?;
+    session.quit()
+}
+
+fn memory(scene: &Scene) -> Result<()> {
+    let mut session = Terminal::start(scene, &["--cmdline", "from the test"])?;
+    session.say("e820", &["stage2 is not in memory"])?;
+    session.say("boot-info", &["no boot info yet"])?;
+    session.say("pages 0xb8000", &["Paging is off"])?;
+    session.say("stage2", &["stage2_entry"])?;
+    session.say("e820", &["not been fetched yet"])?;
+    session.say("kernel", &["kernel  _start"])?;
+    session.say("e820", &["Reported", "639 KiB  usable", "regions", "reserved", "usable"])?;
+    session.say(
+        "boot-info",
+        &["BootInfo at 0xffff8000", "memory_regions", "r-x", "'from the test'", "boot_drive"],
+    )?;
+    session
+        .say("pages 0xb8000", &["PML4  [  0]", "PT ", "is physical 0xb8000", "read, write; supervisor"])?;
+    session.say("pages $rip", &["PML4  [511]", "read, execute; supervisor"])?;
+    session.say("pages 0", &["not present", "0x0 is not mapped"])?;
+    session.say("serial", &["jump to 0xffffffff8"])?;
+    session.quit()
+}
+
+/// Ctrl-C is for the guest, not for us.
+fn control_c_stops_the_guest(scene: &Scene) -> Result<()> {
+    let mut session = Terminal::start(scene, &[])?;
+    session.write("continue\n")?;
+    session.wait_for("Continuing.")?;
+    // gdb passes over one that comes before the guest runs; a person presses the key again.
+    let stopped = (0..10).any(|_| {
+        session.write("\x03").is_ok() && session.wait_until("SIGINT", Instant::now() + IMPATIENCE).is_ok()
+    });
+    ensure!(stopped, "Ctrl-C does not stop the guest: {}", session.transcript);
+    session.wait_for(PROMPT)?;
+    session.say("mode", &["CR0 ", "GDT"])?;
+    session.quit()
+}
+
+fn guest_that_ends(scene: &Scene) -> Result<()> {
+    let kernel = scene.parts.test_kernels.join("bss_zeroed");
+    let mut command = gdb(scene);
+    command.arg("--kernel").arg(kernel);
+    let mut session = Terminal::start_with(scene, command)?;
+    session.say("continue", &["The machine has ended"])?;
+    session.say("mode", &["The machine has ended"])?;
+    session.write("quit\n")?;
+    session.wait_for("the guest ended with success")?;
+    let status = wait(&mut session.xtask)?;
+    ensure!(status.success(), "{status}\n{}", session.transcript);
+    leaves_nothing(scene)
+}
+
+/// The terminal's window is closed.
+fn closed_terminal(scene: &Scene) -> Result<()> {
+    let mut session = Terminal::start(scene, &[])?;
+    kill_process(Pid::from_child(&session.xtask), Signal::HUP)?;
+    let status = wait(&mut session.xtask)?;
+    ensure!(status.code() == Some(130), "{status}");
+    leaves_nothing(scene)
+}
+
+/// A kernel that knows nothing of Doorstep, linked without a script of ours.
+fn foreign_kernel(scene: &Scene) -> Result<()> {
+    let kernel = scene.parts.foreign_kernels.join("foreign-kernel");
+    let mut command = gdb(scene);
+    command.arg("--kernel").arg(kernel);
+    let mut session = Terminal::start_with(scene, command)?;
+    session.say("kernel", &["LONG 64-bit", "kernel  _start"])?;
+    session.say("boot-info", &["BootInfo at 0xffff8000", "kernel_segments", "r-x"])?;
+    session.say("pages $rip", &["read, execute"])?;
+    session.quit()
+}
+
+/// Another gdb connects, with the script that was named.
+fn listen(scene: &Scene) -> Result<()> {
+    let mut xtask = gdb(scene).args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn()?;
+    let mut lines = BufReader::new(xtask.stdout.take().context("no output")?).lines();
+    let mut next = |start: &str| -> Result<String> {
+        for line in lines.by_ref() {
+            if let Some(rest) = line?.trim_start().strip_prefix(start) {
+                return Ok(rest.to_owned());
+            }
+        }
+        bail!("no line that starts with {start:?}")
+    };
+    next("QEMU waits on 127.0.0.1:")?;
+    let script = next("gdb -q -x ")?;
+    next("\"miDebuggerServerAddress\": \"127.0.0.1:")?;
+    let output = Command::new("gdb")
+        .args(["-q", "-nx", "-batch", "-x", script.trim(), "-ex", "next-switch", "-ex", "kernel"])
+        .stdin(Stdio::null())
+        .output()?;
+    let told = String::from_utf8_lossy(&output.stdout);
+    in_order(
+        &told,
+        &["REAL 16-bit", "stage1_entry", "<stage2_entry_set_pe>", "LONG 64-bit", "kernel  _start"],
+    )?;
+    kill_process(Pid::from_child(&xtask), Signal::INT)?;
+    let status = wait(&mut xtask)?;
+    ensure!(status.code() == Some(130), "{status}");
+    leaves_nothing(scene)
+}
+
+/// One line each, and exit code 1.
+fn bad_input(scene: &Scene) -> Result<()> {
+    let fake = scene.folder().join("fake gdb");
+    fs::write(&fake, "#!/bin/sh\necho 'Python scripting is not supported in this copy of GDB.' >&2\n")?;
+    fs::set_permissions(&fake, fs::Permissions::from_mode(0o755))?;
+    let busy = TcpListener::bind("127.0.0.1:0")?;
+    let address = busy.local_addr()?.to_string();
+
+    let fake = fake.to_str().context("a path that is not UTF-8")?;
+    // Options, $GDB, and what the message has to contain.
+    let cases: [(&[&str], Option<&str>, &[&str]); 10] = [
+        (&["--stop", "stage2_entri"], None, &["error: stage2_entri is not known", "stage2_entry"]),
+        (&["--stop", "usable_le"], None, &["did you mean ", "stage2::e820::usable_len"]),
+        (&["--stop", "0x7b00000"], None, &["error: 0x7b00000 is in no part of the boot: stage1 0x7c00.."]),
+        (&["--stop", "0xzz"], None, &["error: 0xzz is not a number"]),
+        (&[], Some("no-such-gdb"), &["error: no-such-gdb not found: run `cargo xtask setup`"]),
+        (&[], Some(fake), &["fake gdb cannot run Python scripts: install a complete gdb"]),
+        (&["--cpu", "no-such-cpu"], None, &["error: QEMU ended", "no-such-cpu"]),
+        (&["--listen", &address], None, &["error: cannot listen on 127.0.0.1:", "another port: --listen"]),
+        (&["--accel", "kvm"], None, &["error: stepping through the boot needs the emulated processor"]),
+        (&["--listen", "nowhere"], None, &["error: nowhere is no address to listen on"]),
+    ];
+    for (options, program, parts) in cases {
+        let mut command = gdb(scene);
+        command.args(options).envs(program.map(|program| ("GDB", program)));
+        let output = command.output()?;
+        parts
+            .iter()
+            .try_for_each(|part| fails_with(&output, part))
+            .with_context(|| format!("{options:?}, $GDB {program:?}"))?;
+    }
+    leaves_nothing(scene)
+}
+
+/// `cargo xtask gdb`, with an image and temporary files of this test's own.
+fn gdb(scene: &Scene) -> Command {
+    let mut command = scene.xtask();
+    command.args(["gdb", "-o", "disk.img", "--display", "none"]).env("TMPDIR", temporary(scene));
+    // A socket's path has about a hundred bytes, so the folder is not below the test's.
+    let _ = fs::create_dir_all(temporary(scene));
+    command
+}
+
+fn temporary(scene: &Scene) -> PathBuf {
+    let name = scene.folder().file_name().unwrap_or_default();
+    std::env::temp_dir().join(format!("doorstep-test-{}", name.to_string_lossy()))
+}
+
+/// Every temporary file is gone, and with them whoever used them.
+fn leaves_nothing(scene: &Scene) -> Result<()> {
+    let folder = temporary(scene);
+    let left: Vec<_> = fs::read_dir(&folder)?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
+    ensure!(left.is_empty(), "left in {}: {left:?}", folder.display());
+    let image = scene.folder().join("disk.img").to_string_lossy().into_owned();
+    let running = running_with(&image)?;
+    ensure!(running.is_empty(), "still running: {running:?}");
+    Ok(fs::remove_dir(folder)?)
+}
+
+/// Programs that have a text in their command line.
+fn running_with(text: &str) -> Result<Vec<String>> {
+    let command_line =
+        |entry: std::io::Result<fs::DirEntry>| fs::read(entry.ok()?.path().join("cmdline")).ok();
+    Ok(fs::read_dir("/proc")?
+        .filter_map(command_line)
+        .map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "))
+        .filter(|line| line.contains(text))
+        .collect())
+}
+
+fn fails_with(output: &std::process::Output, expected: &str) -> Result<()> {
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(1), "{}, expected 1\n{told}", output.status);
+    ensure!(told.contains(expected), "expected: {expected}\nfound: {told}");
+    Ok(())
+}
+
+/// Each text is there, behind the one before it.
+fn in_order(told: &str, texts: &[&str]) -> Result<()> {
+    texts.iter().try_fold(told, |rest, text| {
+        rest.split_once(text)
+            .map(|(_, rest)| rest)
+            .with_context(|| format!("no {text:?} in its place: {told}"))
+    })?;
+    Ok(())
+}
+
+const PROMPT: &str = "(gdb) ";
+
+/// `cargo xtask gdb` on a terminal, as a person uses it.
+struct Terminal<'a> {
+    scene: &'a Scene,
+    pty: Arc<Pty>,
+    xtask: Child,
+    output: Receiver<Vec<u8>>,
+    /// Everything that was on the terminal.
+    transcript: String,
+    /// How much of it has been waited for.
+    seen: usize,
+}
+
+impl<'a> Terminal<'a> {
+    /// Starts it, and waits for the first prompt.
+    fn start(scene: &'a Scene, options: &[&str]) -> Result<Self> {
+        let mut command = gdb(scene);
+        command.args(options);
+        Self::start_with(scene, command)
+    }
+
+    fn start_with(scene: &'a Scene, mut command: Command) -> Result<Self> {
+        let (pty, end) = open()?;
+        pty.resize(Size::new(50, 300))?;
+        // No escape sequences between the words.
+        command.env("TERM", "dumb");
+        let xtask = TerminalCommand::from(command).spawn(end)?;
+        let pty = Arc::new(pty);
+        let reader = Arc::clone(&pty);
+        let (sender, output) = channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(len @ 1..) = (&*reader).read(&mut buffer) {
+                if sender.send(buffer[..len].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut terminal = Self { scene, pty, xtask, output, transcript: String::new(), seen: 0 };
+        terminal.wait_for(PROMPT)?;
+        Ok(terminal)
+    }
+
+    /// Gives gdb a command, and takes what it answers: these texts, in this order.
+    fn say(&mut self, command: &str, expected: &[&str]) -> Result<String> {
+        self.write(&format!("{command}\n"))?;
+        // The terminal repeats what is typed; an answer cannot be mistaken for it.
+        self.wait_for("\n")?;
+        let answer = self.wait_for(PROMPT)?;
+        in_order(&answer, expected).with_context(|| format!("(gdb) {command}\n{answer}"))?;
+        Ok(answer)
+    }
+
+    fn write(&self, text: &str) -> Result<()> {
+        Ok((&*self.pty).write_all(text.as_bytes())?)
+    }
+
+    /// Waits for a text, and gives what came before it since the last wait.
+    fn wait_for(&mut self, text: &str) -> Result<String> {
+        self.wait_until(text, Instant::now() + BOUND)
+    }
+
+    fn wait_until(&mut self, text: &str, deadline: Instant) -> Result<String> {
+        loop {
+            interrupt::check()?;
+            if let Some(position) = self.transcript[self.seen..].find(text) {
+                let found = self.transcript[self.seen..self.seen + position].to_owned();
+                self.seen += position + text.len();
+                return Ok(found);
+            }
+            match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(bytes) => self.transcript += &String::from_utf8_lossy(&bytes).replace('\r', ""),
+                Err(RecvTimeoutError::Timeout) => bail!("no {text:?} on the terminal: {}", self.transcript),
+                Err(RecvTimeoutError::Disconnected) => bail!("ended before {text:?}: {}", self.transcript),
+            }
+        }
+    }
+
+    /// Ends the session the ordinary way: nothing is left of it.
+    fn quit(mut self) -> Result<()> {
+        self.write("quit\n")?;
+        let status = wait(&mut self.xtask)?;
+        ensure!(status.success(), "{status}\n{}", self.transcript);
+        leaves_nothing(self.scene)
+    }
+}
+
+impl Drop for Terminal<'_> {
+    fn drop(&mut self) {
+        // A test that failed ends its session as a closed terminal would.
+        if matches!(self.xtask.try_wait(), Ok(None)) {
+            let _ = kill_process(Pid::from_child(&self.xtask), Signal::HUP);
+            let _ = wait(&mut self.xtask);
+        }
+    }
+}
+
+fn wait(child: &mut Child) -> Result<ExitStatus> {
+    let deadline = Instant::now() + BOUND;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if Instant::now() >= deadline {
+            child.kill()?;
+            bail!("it does not end");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
