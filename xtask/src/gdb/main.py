@@ -4,9 +4,11 @@
 2. Connect, and teach gdb the CPU's modes (doorstep/description.py).
 3. Load the symbols of stage1, stage2 and the kernel.
 4. Define the commands (doorstep/commands.py).
-5. Run to the first instruction of the boot sector or to where the user wants to be; or take the tour.
+5. Run to the first instruction of the boot sector or to where the user wants to be; or
+   take the tour.
 
-What went wrong, or "ok", is left in the file that session.json names, because gdb's exit code does not tell.
+What went wrong, or "ok", is left in the file that session.json names, because gdb's
+exit code does not tell.
 """
 
 import json
@@ -65,7 +67,9 @@ def prepare(session):
 
 
 def go_to_start(stop):
-    """Puts the user in front of the first instruction, or of the one that was asked for."""
+    """Puts the user in front of the first instruction, or of the one that was asked
+    for.
+    """
     print(commands.OVERVIEW)
     if not run.run_to_place(places.find(stop or hex(places.STAGE1.entry))):
         print(f"The machine stopped before {stop or 'the boot sector'} was reached.")
@@ -82,7 +86,9 @@ def let_go(event):
 
 
 def leave(task):
-    """Ends gdb, unless another program has started it and wants to tell of the error itself."""
+    """Ends gdb, unless another program has started it and wants to tell of the error
+    itself.
+    """
     if task["name"] != "front end":
         gdb.execute("quit 1")
     raise gdb.GdbError("Doorstep's script failed, see above.")

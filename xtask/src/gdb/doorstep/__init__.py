@@ -1,1 +1,3 @@
-"""Doorstep's script for gdb: right in every mode of the CPU, from the boot sector to the kernel."""
+"""Doorstep's script for gdb: right in every mode of the CPU, from the boot sector to
+the kernel.
+"""

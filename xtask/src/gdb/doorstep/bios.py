@@ -1,13 +1,12 @@
 """BIOS calls: which function it is, what goes in and what comes out.
 
-Sources: Ralf Brown's Interrupt List; Phoenix, EDD Specification 3.0; ACPI 6, section 15.
+Sources: Ralf Brown's Interrupt List; Phoenix, EDD Specification 3.0; ACPI 6, section
+15.
 """
 
 import re
 
-import gdb
-
-from doorstep import boot_info, cpu, places, run, status
+from doorstep import cpu, places, run, status
 
 # By vector and AH.
 FUNCTIONS = {
@@ -70,7 +69,9 @@ REGISTERS = ["AX", "BX", "CX", "DX", "SI", "DI", "BP"]
 
 
 def show_or_seek(state):
-    """At an INT: shows the call, lets the BIOS do it, shows what it returned. Elsewhere: runs on to the next INT."""
+    """At an INT: shows the call, lets the BIOS do it, shows what it returned.
+    Elsewhere: runs on to the next INT.
+    """
     vector = vector_at(state)
     if vector is None:
         _seek()
@@ -93,12 +94,18 @@ def title(state, vector):
     ax = state.get("AX") & 0xFFFF
     if name := FUNCTIONS_BY_AX.get((vector, ax)):
         return f"INT {vector:02X}h AX={ax:04X}h: {name}"
-    name = FUNCTIONS.get((vector, ax >> 8)) or FUNCTIONS.get((vector, None)) or "a function not known here"
+    name = (
+        FUNCTIONS.get((vector, ax >> 8))
+        or FUNCTIONS.get((vector, None))
+        or "a function not known here"
+    )
     return f"INT {vector:02X}h AH={ax >> 8:02X}h: {name}"
 
 
 def _vector_of_bios_call():
-    """The vector that stage2's bios_call was called with: below what it saved on its stack (bios/call.s)."""
+    """The vector that stage2's bios_call was called with: below what it saved on its
+    stack (bios/call.s).
+    """
     stack = cpu.read_physical_number(places.address_of("bios_call_stack"), 4)
     handler = cpu.read_physical_number(places.address_of("bios_call_handler"), 4)
     vector = cpu.read_physical_number(stack + 20, 4)
@@ -123,13 +130,15 @@ def _seek():
 
 
 def _interrupts_of_stage1():
-    """The addresses of the INT instructions in the boot sector: what disassembles so, function by function."""
+    """The addresses of the INT instructions in the boot sector: what disassembles so,
+    function by function.
+    """
     start, end = places.STAGE1.ranges[0]
     code = cpu.read_physical(start, end - start)
     labels = [places.address_of(f"stage1_{name}") for name in ["fail", "int13"]]
     found = []
     for label in labels:
-        # The functions with INTs hold no data, and none of their other instructions has the byte CDh in it.
+        # These functions hold no data, and the byte CDh is in none of their other instructions.
         length = places.length_of(label)
         part = code[label - start : label - start + length]
         found += [label + match.start() for match in re.finditer(b"\xcd[\x10-\x1f]", part)]
@@ -148,7 +157,12 @@ def _show_call(state, vector):
         status.show()
         return
     after = cpu.read()
-    print("  out  " + _registers(after, state) + f"  carry {int(after.carry)}" + (" (failed)" if after.carry else ""))
+    print(
+        "  out  "
+        + _registers(after, state)
+        + f"  carry {int(after.carry)}"
+        + (" (failed)" if after.carry else "")
+    )
     for line in _results(state, after, vector):
         print("       " + line)
     status.show(instructions=1)
@@ -178,11 +192,16 @@ def _arguments(state, vector):
             int.from_bytes(packet[start:end], "little") for start, end in [(4, 6), (6, 8), (8, 16)]
         )
         sectors = int.from_bytes(packet[2:4], "little")
-        yield f"packet: {sectors} sectors from LBA {lba} of drive {state.get('DX') & 0xFF:02X}h to {segment:04x}:{offset:04x}"
+        drive = state.get("DX") & 0xFF
+        yield (
+            f"packet: {sectors} sectors from LBA {lba} of drive {drive:02X}h"
+            f" to {segment:04x}:{offset:04x}"
+        )
     elif vector == 0x13 and ah == 0x02:
         cx, dh = state.get("CX"), state.get("DX") >> 8 & 0xFF
         cylinder = cx >> 8 & 0xFF | (cx & 0xC0) << 2
-        yield f"{state.get('AX') & 0xFF} sectors from cylinder {cylinder}, head {dh}, sector {cx & 0x3F}"
+        sectors = state.get("AX") & 0xFF
+        yield f"{sectors} sectors from cylinder {cylinder}, head {dh}, sector {cx & 0x3F}"
 
 
 def _results(before, after, vector):
@@ -194,7 +213,10 @@ def _results(before, after, vector):
     elif vector == 0x15 and before.get("AX") & 0xFFFF == 0xE820 and not after.carry:
         length = min(after.get("CX"), 24)
         entry = cpu.read_physical(_far(before, "ES", "DI"), 24)[:length]
-        base, size, kind = (int.from_bytes(entry[start:end], "little") for start, end in [(0, 8), (8, 16), (16, 20)])
+        base, size, kind = (
+            int.from_bytes(entry[start:end], "little")
+            for start, end in [(0, 8), (8, 16), (16, 20)]
+        )
         name = E820_TYPES.get(kind, "reserved")
         yield f"entry: {base:#018x}..{base + size:#018x}, type {kind} ({name})"
         more = after.get("BX")

@@ -1,7 +1,8 @@
-"""The boot info that the loader hands to the kernel, wherever the boot is and whatever the kernel is.
+"""The boot info that the loader hands to the kernel, wherever the boot is and whatever
+the kernel is.
 
-Its layout is that of the Rust types in stage2's debug information: they are the same for the loader and for kernels,
-which assertions in the crate `boot-info` see to.
+Its layout is that of the Rust types in stage2's debug information: they are the same
+for the loader and for kernels, which assertions in the crate `boot-info` see to.
 """
 
 import gdb
@@ -11,7 +12,16 @@ from doorstep import cpu, paging, places
 MAGIC = int.from_bytes(b"DOORSTEP", "little")
 
 # As MemoryRegionKind and SegmentRights in the crate `boot-info` name them.
-KINDS = ["usable", "bootloader", "kernel", "ACPI reclaimable", "ACPI NVS", "framebuffer", "reserved", "bad"]
+KINDS = [
+    "usable",
+    "bootloader",
+    "kernel",
+    "ACPI reclaimable",
+    "ACPI NVS",
+    "framebuffer",
+    "reserved",
+    "bad",
+]
 RIGHTS = ["r--", "rw-", "r-x"]
 
 
@@ -22,7 +32,10 @@ def show(state, address=None):
     if address is None:
         address = state.get("DI") if _is_at_entry(state) else hand_off["boot_info_addr"]
     if address == 0 or root == 0:
-        print("There is no boot info yet: stage2 makes it before `hand_off` (`next-switch` leads there).")
+        print(
+            "There is no boot info yet: stage2 makes it before `hand_off`, "
+            "where `next-switch` leads."
+        )
         return
     try:
         info = _typed(root, address, "boot_info::BootInfo")
@@ -30,7 +43,10 @@ def show(state, address=None):
         print(f"There is no boot info at {address:#x}: {error}")
         return
     if int(info["magic"]) != MAGIC:
-        print(f"There is no boot info at {address:#x}: magic {int(info['magic']):#x}, expected {MAGIC:#x}.")
+        print(
+            f"There is no boot info at {address:#x}: "
+            f"magic {int(info['magic']):#x}, expected {MAGIC:#x}."
+        )
         return
     print(f"BootInfo at {address:#x}, version {int(info['version'])}, {int(info['len'])} bytes")
     for field in info.type.fields():
@@ -77,7 +93,9 @@ def _show_list(root, name, kind, address, length):
         return
     print(f"  {name}, {length} at {address:#x}")
     is_regions = "MemoryRegion" in kind
-    item = gdb.lookup_type("boot_info::memory::MemoryRegion" if is_regions else "boot_info::memory::KernelSegment")
+    item = gdb.lookup_type(
+        "boot_info::memory::MemoryRegion" if is_regions else "boot_info::memory::KernelSegment"
+    )
     data = paging.read_virtual(root, address, length * item.sizeof)
     for start in range(0, len(data), item.sizeof):
         value = gdb.Value(data[start : start + item.sizeof], item)
@@ -93,7 +111,9 @@ def region_line(value):
 
 
 def _segment_line(value):
-    virtual, physical, length = (int(value[field]) for field in ["virtual_addr", "physical_addr", "len"])
+    virtual, physical, length = (
+        int(value[field]) for field in ["virtual_addr", "physical_addr", "len"]
+    )
     rights = int(value["rights"]["__0"])
     name = RIGHTS[rights] if rights < len(RIGHTS) else f"rights {rights}"
     return f"{virtual:#018x}..{virtual + length:#018x} at {physical:#x}  {name}"

@@ -7,7 +7,8 @@ import gdb
 from doorstep import bios, boot_info, cpu, memory_map, paging, places, run, status
 
 OVERVIEW = """\
-Doorstep: from the boot sector to the kernel. gdb's own commands work in every mode (stepi, break, x, bt, finish).
+Doorstep: from the boot sector to the kernel. In every mode, gdb's own commands work
+(stepi, break, x, bt, finish, info locals), and these:
   mode                 the CPU's mode, with control registers, segments and GDT in words
   next-switch          run to the next switch of the mode; --bios stops at those of BIOS calls, too
   step-switch          through it, one instruction at a time
@@ -17,7 +18,8 @@ Doorstep: from the boot sector to the kernel. gdb's own commands work in every m
   pages ADDR           how an address is mapped
   boot-info            what the kernel is told
   serial               what the guest has said on its serial line
-  doorstep             this text; `help COMMAND` tells more, Ctrl-C stops the machine, `quit` ends everything
+  doorstep             this text
+`help COMMAND` tells more. Ctrl-C stops the machine. `quit` ends everything.
 """
 
 
@@ -57,8 +59,10 @@ class Overview(Command):
 class ShowMode(Command):
     """mode: show the CPU's mode and everything that makes it.
 
-    The line with the place, the bits that are set in CR0, CR4 and EFER, the page tables' root, what each segment
-    register has in its hidden part, and the entries of the global descriptor table."""
+    The line with the place, the bits that are set in CR0, CR4 and EFER, the page
+    tables' root, what each segment register has in its hidden part, and the entries of
+    the global descriptor table.
+    """
 
     name = "mode"
 
@@ -67,9 +71,13 @@ class ShowMode(Command):
         print(status.headline(state))
         for register, names in cpu.CONTROL_BITS.items():
             value = state.control[register]
-            print(f"  {register:<4} {value:#010x}  {' '.join(cpu.bit_names(value, names))}".rstrip())
+            print(
+                f"  {register:<4} {value:#010x}  {' '.join(cpu.bit_names(value, names))}".rstrip()
+            )
         print(f"  CR3  {state.control['CR3']:#010x}  CR2 {state.control['CR2']:#x}")
-        print(f"  flags {state.flags:#06x}  {' '.join(cpu.bit_names(state.flags, cpu.FLAGS_BITS))}")
+        print(
+            f"  flags {state.flags:#06x}  {' '.join(cpu.bit_names(state.flags, cpu.FLAGS_BITS))}"
+        )
         for name, segment in state.segments.items():
             words = cpu.describe_segment(segment.base, segment.limit, segment.flags)
             print(f"  {name} {segment.selector:04x}  {words}")
@@ -98,9 +106,11 @@ class ShowMode(Command):
 class NextSwitch(Command):
     """next-switch [--bios]: run to the next switch of the CPU's mode.
 
-    Stops in front of the instruction that switches, or that prepares it: the control registers and the far jumps. A
-    BIOS call switches to real mode and back, hundreds of times; these are passed over, unless --bios is given.
-    `step-switch` then goes through it."""
+    Stops in front of the instruction that switches, or that prepares it: the control
+    registers and the far jumps. A BIOS call switches to real mode and back, hundreds of
+    times; these are passed over, unless --bios is given. `step-switch` then goes
+    through it.
+    """
 
     name = "next-switch"
     kind = gdb.COMMAND_RUNNING
@@ -125,8 +135,9 @@ class NextSwitch(Command):
 class StepSwitch(Command):
     """step-switch: go through a switch of the CPU's mode, one instruction at a time.
 
-    Shows the status after each instruction, up to the far jump that loads CS, and that one too: with it the switch is
-    complete. `next-switch` runs to where one begins."""
+    Shows the status after each instruction, up to the far jump that loads CS, and that
+    one too: with it the switch is complete. `next-switch` runs to where one begins.
+    """
 
     name = "step-switch"
     kind = gdb.COMMAND_RUNNING
@@ -146,16 +157,19 @@ class StepSwitch(Command):
 
 
 def _leads_to_switch(state, starts):
-    """Whether another switch is a few instructions ahead: that far, they belong together."""
+    """Whether another switch is a few instructions ahead: that far, they belong
+    together.
+    """
     return any(0 <= start - state.linear < 32 for start in starts)
 
 
 class Bios(Command):
     """bios: show the BIOS call that is to come, and what it returns.
 
-    At an INT, or at the instruction of stage2 that stands for one: shows vector, function and registers, lets the BIOS
-    run, and shows the registers that it changed and the carry flag, its sign of failure. Elsewhere: runs to the next
-    one."""
+    At an INT, or at the instruction of stage2 that stands for one: shows vector,
+    function and registers, lets the BIOS run, and shows the registers that it changed
+    and the carry flag, its sign of failure. Elsewhere: runs to the next one.
+    """
 
     name = "bios"
     kind = gdb.COMMAND_RUNNING
@@ -200,7 +214,9 @@ class Kernel(RunToStage):
 class ShowMemoryMap(Command):
     """e820: show the memory map.
 
-    What the BIOS reported and what the loader added, and the sorted regions that stage2 made of it."""
+    What the BIOS reported and what the loader added, and the sorted regions that stage2
+    made of it.
+    """
 
     name = "e820"
 
@@ -211,8 +227,10 @@ class ShowMemoryMap(Command):
 class Pages(Command):
     """pages ADDR: show how a virtual address is mapped.
 
-    Walks the page tables from CR3 to the page, with the bits that are set in each entry, and tells the physical address
-    and the rights that remain. ADDR is an expression: `pages $rsp`, `pages &_start`, `pages 0xb8000`."""
+    Walks the page tables from CR3 to the page, with the bits that are set in each
+    entry, and tells the physical address and the rights that remain. ADDR is an
+    expression: `pages $rsp`, `pages &_start`, `pages 0xb8000`.
+    """
 
     name = "pages"
 
@@ -225,8 +243,9 @@ class Pages(Command):
 class BootInfo(Command):
     """boot-info [ADDR]: show what the loader tells the kernel.
 
-    At the kernel's entry it is where RDI points, otherwise where stage2 put it. Works from `hand_off` on, with any
-    kernel."""
+    At the kernel's entry it is where RDI points, otherwise where stage2 put it. Works
+    from `hand_off` on, with any kernel.
+    """
 
     name = "boot-info"
 
@@ -260,7 +279,8 @@ def define(session):
     """Adds the commands to gdb."""
     Serial.log = pathlib.Path(session["serial"])
     for command in [
-        Overview, ShowMode, NextSwitch, StepSwitch, Bios, Stage1, Stage2, Kernel, ShowMemoryMap, Pages, BootInfo, Serial,
+        Overview, ShowMode, NextSwitch, StepSwitch, Bios, Stage1, Stage2, Kernel,
+        ShowMemoryMap, Pages, BootInfo, Serial,
     ]:  # fmt: skip
         command()
     _LeaveBreakpoint()
@@ -268,7 +288,9 @@ def define(session):
 
 
 class _LeaveBreakpoint(gdb.Command):
-    """Step off a breakpoint that QEMU has and gdb does not see. Runs by itself before `continue`."""
+    """Step off a breakpoint that QEMU has and gdb does not see. Runs by itself before
+    `continue`.
+    """
 
     def __init__(self):
         super().__init__("doorstep-leave-breakpoint", gdb.COMMAND_SUPPORT)

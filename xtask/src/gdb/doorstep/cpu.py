@@ -1,6 +1,8 @@
-"""The CPU's state, as QEMU's monitor tells it: gdb knows neither the segment caches nor the descriptor tables.
+"""The CPU's state, as QEMU's monitor tells it: gdb knows neither the segment caches nor
+the descriptor tables.
 
-Sources: Intel SDM volume 3, sections 2.2 (modes), 2.5 (control registers), 3.4.5 (segment descriptors).
+Sources: Intel SDM volume 3, sections 2.2 (modes), 2.5 (control registers), 3.4.5
+(segment descriptors).
 """
 
 import dataclasses
@@ -11,7 +13,9 @@ import gdb
 
 
 class Mode(enum.Enum):
-    """A mode of the CPU: the name that a person reads, and what gdb has to take the code for."""
+    """A mode of the CPU: the name that a person reads, and what gdb has to take the
+    code for.
+    """
 
     REAL = ("REAL 16-bit", "i8086")
     PROTECTED_16 = ("PROTECTED 16-bit", "i8086")
@@ -25,11 +29,23 @@ class Mode(enum.Enum):
         self.architecture = architecture
 
 
-CR0_BITS = {0: "PE", 1: "MP", 2: "EM", 3: "TS", 4: "ET", 5: "NE", 16: "WP", 18: "AM", 29: "NW", 30: "CD", 31: "PG"}
+CR0_BITS = {
+    0: "PE",
+    1: "MP",
+    2: "EM",
+    3: "TS",
+    4: "ET",
+    5: "NE",
+    16: "WP",
+    18: "AM",
+    29: "NW",
+    30: "CD",
+    31: "PG",
+}
 CR4_BITS = {
-    0: "VME", 1: "PVI", 2: "TSD", 3: "DE", 4: "PSE", 5: "PAE", 6: "MCE", 7: "PGE", 8: "PCE", 9: "OSFXSR",
-    10: "OSXMMEXCPT", 11: "UMIP", 12: "LA57", 13: "VMXE", 14: "SMXE", 16: "FSGSBASE", 17: "PCIDE", 18: "OSXSAVE",
-    20: "SMEP", 21: "SMAP", 22: "PKE",
+    0: "VME", 1: "PVI", 2: "TSD", 3: "DE", 4: "PSE", 5: "PAE", 6: "MCE", 7: "PGE", 8: "PCE",
+    9: "OSFXSR", 10: "OSXMMEXCPT", 11: "UMIP", 12: "LA57", 13: "VMXE", 14: "SMXE",
+    16: "FSGSBASE", 17: "PCIDE", 18: "OSXSAVE", 20: "SMEP", 21: "SMAP", 22: "PKE",
 }  # fmt: skip
 EFER_BITS = {0: "SCE", 8: "LME", 10: "LMA", 11: "NXE", 12: "SVME", 14: "FFXSR"}
 FLAGS_BITS = {0: "CF", 2: "PF", 4: "AF", 6: "ZF", 7: "SF", 8: "TF", 9: "IF", 10: "DF", 11: "OF"}
@@ -42,7 +58,9 @@ DESCRIPTOR_L = 1 << 21
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """A segment register with its hidden part. `flags` is the upper half of its descriptor."""
+    """A segment register with its hidden part. `flags` is the upper half of its
+    descriptor.
+    """
 
     selector: int
     base: int
@@ -52,7 +70,9 @@ class Segment:
 
 @dataclasses.dataclass(frozen=True)
 class Cpu:
-    """All registers at one moment. `registers` has the general ones by their 32-bit or 64-bit names."""
+    """All registers at one moment. `registers` has the general ones by their 32-bit or
+    64-bit names.
+    """
 
     registers: dict
     control: dict
@@ -109,7 +129,10 @@ def read():
             segments[match[1]] = Segment(*(int(match[index], 16) for index in range(2, 6)))
         elif match := re.match(r"(GDT|IDT)= +(\w+) (\w+)", line):
             tables[match[1]] = (int(match[2], 16), int(match[3], 16))
-    pairs = {name: int(value, 16) for name, value in re.findall(r"\b([ER][A-Z0-9]{1,3}|CR[0-4]) *=([0-9a-f]+)", text)}
+    pairs = {
+        name: int(value, 16)
+        for name, value in re.findall(r"\b([ER][A-Z0-9]{1,3}|CR[0-4]) *=([0-9a-f]+)", text)
+    }
     control = {name: pairs.pop(name) for name in ["CR0", "CR2", "CR3", "CR4", "EFER"]}
     return Cpu(pairs, control, segments, tables)
 
@@ -139,7 +162,9 @@ def changes(before, after):
 def read_physical(address, length):
     """Bytes of physical memory, whatever paging says."""
     text = gdb.execute(f"monitor xp /{length}xb {address:#x}", to_string=True)
-    data = bytes(int(byte, 16) for line in text.splitlines() for byte in line.partition(":")[2].split())
+    data = bytes(
+        int(byte, 16) for line in text.splitlines() for byte in line.partition(":")[2].split()
+    )
     if len(data) != length:
         raise gdb.GdbError(f"Physical memory at {address:#x} cannot be read: {text.strip()}")
     return data
@@ -168,18 +193,24 @@ def describe_descriptor(descriptor):
 
 
 def is_system_descriptor(descriptor):
-    """Whether a descriptor tells of a gate or a task state, not of a segment: in long mode it takes two entries."""
+    """Whether a descriptor tells of a gate or a task state, not of a segment: in long
+    mode it takes two entries.
+    """
     return descriptor != 0 and not descriptor >> 32 & 1 << 12
 
 
 def describe_segment(base, limit, flags):
-    """A segment in words, from its base, its limit in bytes and the upper half of its descriptor."""
+    """A segment in words, from its base, its limit in bytes and the upper half of its
+    descriptor.
+    """
     if not flags & 1 << 15:
         return "not present"
     if not flags & 1 << 12:
         kind = f"system type {flags >> 8 & 0xF:X}h"
     elif flags & 1 << 11:
-        width = "64-bit" if flags & DESCRIPTOR_L else "32-bit" if flags & DESCRIPTOR_D else "16-bit"
+        width = (
+            "64-bit" if flags & DESCRIPTOR_L else "32-bit" if flags & DESCRIPTOR_D else "16-bit"
+        )
         kind = f"code {width}"
     else:
         kind = "data " + ("read-write" if flags & 1 << 9 else "read-only")

@@ -1,17 +1,20 @@
 """Keeps gdb right in every CPU mode.
 
-QEMU describes its CPU to gdb as a 64-bit one, in every mode. gdb believes it, and shows 16-bit and 32-bit code wrong.
-It cannot be told otherwise by `set architecture`, because the packets with the registers would no longer fit. What
-works is a description of our own for each kind of code, made from QEMU's, that keeps the packets as they are:
+QEMU describes its CPU to gdb as a 64-bit one, in every mode. gdb believes it, and shows
+16-bit and 32-bit code wrong. It cannot be told otherwise by `set architecture`, because
+the packets with the registers would no longer fit. What works is a description of our
+own for each kind of code, made from QEMU's, that keeps the packets as they are:
 
-- Each 64-bit register is declared as a 32-bit one and its upper half, so that variables in registers, saved registers
-  on the stack and `info registers` have the right width.
-- EIP stays 64 bits wide, because gdb compares it to breakpoints when the CPU stops in a wider mode than it ran in.
+- Each 64-bit register is declared as a 32-bit one and its upper half, so that variables
+  in registers, saved registers on the stack and `info registers` have the right width.
+- EIP stays 64 bits wide, because gdb compares it to breakpoints when the CPU stops in a
+  wider mode than it ran in.
 - What 16-bit and 32-bit code cannot reach has no name, and does not show up.
-- The registers are no longer numbered as QEMU numbers them, so all of them are always transferred together.
+- The registers are no longer numbered as QEMU numbers them, so all of them are always
+  transferred together.
 
-A breakpoint's address stays 64 bits wide in every mode by `remoteaddresssize`: one in the higher half is hit even if
-the CPU was in real mode when gdb last looked.
+A breakpoint's address stays 64 bits wide in every mode by `remoteaddresssize`: one in
+the higher half is hit even if the CPU was in real mode when gdb last looked.
 """
 
 import pathlib
@@ -33,7 +36,8 @@ def connect(target, folder):
     gdb.execute("set remote fetch-register-packet off")
     gdb.execute("set remote set-register-packet off")
     if run.is_connected():
-        # A front end has connected, and loaded the kernel as the program: gdb would believe that file, not us.
+        # A front end has connected, and loaded the kernel as the program: gdb would believe that
+        # file rather than our descriptions.
         gdb.execute("file", to_string=True)
     else:
         with run.quietly():
@@ -61,7 +65,9 @@ def fit(state):
 
 
 def narrow(description, architecture):
-    """QEMU's description of a 64-bit CPU as one for 16-bit or 32-bit code, with the same packets."""
+    """QEMU's description of a 64-bit CPU as one for 16-bit or 32-bit code, with the
+    same packets.
+    """
     description = re.sub(r"<architecture>[^<]*<", f"<architecture>{architecture}<", description)
     return re.sub(r'<reg name="(\w+)"([^>]*?)/>', _narrow_register, description)
 

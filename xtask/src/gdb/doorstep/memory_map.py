@@ -11,13 +11,20 @@ WORKSPACE = "stage2::workspace::WORKSPACE"
 
 
 def show():
-    """Prints what the BIOS and the loader reported, and the regions that stage2 made of it."""
+    """Prints what the BIOS and the loader reported, and the regions that stage2 made of
+    it.
+    """
     if not _is_loaded():
-        print("stage2 is not in memory now, and so there is no memory map. `stage2` runs to its entry.")
+        print(
+            "stage2 is not in memory, and so there is no memory map. `stage2` runs to its entry."
+        )
         return
     reports, regions = _regions("reports"), _regions("regions")
     if not reports:
-        print("The memory map has not been fetched yet: `break stage2::e820::overlay` and `continue` lead behind that.")
+        print(
+            "The memory map has not been fetched yet: "
+            "`break stage2::e820::overlay` and `continue` lead behind that."
+        )
         return
     print("Reported, first by the BIOS (INT 15h AX=E820h), then by the loader:")
     for region in reports:
@@ -31,7 +38,9 @@ def show():
 
 
 def _is_loaded():
-    """Whether what lies at stage2's address is stage2: its first instructions are those in the file."""
+    """Whether what lies at stage2's address is stage2: its first instructions are those
+    in the file.
+    """
     with open(places.STAGE2.elf, "rb") as file:
         elf = file.read()
     # ELF32: e_phoff at 28; in the first program header, p_offset at 4.
@@ -42,18 +51,27 @@ def _is_loaded():
 
 
 def _regions(list_name):
-    """The items of one of the workspace's lists. None while it holds nonsense: stage2 has not cleared it yet."""
+    """The items of one of the workspace's lists. None while it holds nonsense: stage2
+    has not cleared it yet.
+    """
     workspace = gdb.lookup_type("stage2::workspace::Workspace")
     list_field = _field(workspace, list_name)
-    length_field, items_field = _field(list_field.type, "len"), _field(list_field.type, "xs")
+    length_field, items_field = (_field(list_field.type, "len"), _field(list_field.type, "xs"))
     item = gdb.lookup_type("boot_info::memory::MemoryRegion")
 
     address = places.address_of(WORKSPACE) + list_field.bitpos // 8
     length = cpu.read_physical_number(address + length_field.bitpos // 8, length_field.type.sizeof)
     if length > items_field.type.sizeof // item.sizeof:
         return []
-    data = cpu.read_physical(address + items_field.bitpos // 8, length * item.sizeof) if length else b""
-    return [gdb.Value(data[start : start + item.sizeof], item) for start in range(0, len(data), item.sizeof)]
+    data = (
+        cpu.read_physical(address + items_field.bitpos // 8, length * item.sizeof)
+        if length
+        else b""
+    )
+    return [
+        gdb.Value(data[start : start + item.sizeof], item)
+        for start in range(0, len(data), item.sizeof)
+    ]
 
 
 def _field(kind, name):

@@ -36,7 +36,9 @@ class Step:
 
 
 def walk(root, address, has_five_levels=False):
-    """The entries that lead from a root table (CR3) to an address: the last one is a page, or not present."""
+    """The entries that lead from a root table (CR3) to an address: the last one is a
+    page, or not present.
+    """
     steps, table = [], root & ADDRESS
     for name, shift in LEVELS if has_five_levels else LEVELS[1:]:
         index = address >> shift & 0x1FF
@@ -74,7 +76,10 @@ def read_virtual(root, address, length):
 def show(state, address):
     """Prints the way from CR3 to a page, and the rights that it gives."""
     if not state.has("CR0", "PG"):
-        print(f"Paging is off: {address:#x} is the physical address, too. `next-switch` leads to where it goes on.")
+        print(
+            f"Paging is off: {address:#x} is the physical address, too. "
+            "`next-switch` leads to where it goes on."
+        )
         return
     if not state.has("CR4", "PAE"):
         print("These are 32-bit page tables, which Doorstep never has.")
@@ -84,13 +89,19 @@ def show(state, address):
     steps = walk(root, address, state.has("CR4", "LA57"))
     for step in steps:
         bits = cpu.bit_names(step.entry, ENTRY_BITS) if step.is_present else ["not present"]
-        print(f"{step.table:<4}  [{step.index:3}] at {step.address:#010x}: {step.entry:#018x}  {' '.join(bits)}")
+        print(
+            f"{step.table:<4}  [{step.index:3}] at {step.address:#010x}: "
+            f"{step.entry:#018x}  {' '.join(bits)}"
+        )
     last = steps[-1]
     if not last.is_present:
         print(f"{address:#x} is not mapped: an access is a page fault.")
         return
     size = {12: "4 KiB", 21: "2 MiB", 30: "1 GiB"}[last.shift]
-    print(f"{address:#x} is physical {physical(root, address):#x}, in a page of {size}: {rights(steps)}")
+    print(
+        f"{address:#x} is physical {physical(root, address):#x}, "
+        f"in a page of {size}: {rights(steps)}"
+    )
 
 
 def rights(steps):

@@ -1,4 +1,6 @@
-"""What lies where: the stages, their symbols, and the switches of the CPU's mode on the way from one to the next."""
+"""What lies where: the stages, their symbols, and the switches of the CPU's mode on the
+way from one to the next.
+"""
 
 import dataclasses
 import difflib
@@ -35,9 +37,11 @@ STAGES = [STAGE1, STAGE2, KERNEL, BIOS]
 
 @dataclasses.dataclass(frozen=True)
 class Switch:
-    """An instruction that switches the CPU's mode, or prepares it to. `label` is in front of it, in stage2's assembly.
+    """An instruction that switches the CPU's mode, or prepares it to. `label` is in
+    front of it, in stage2's assembly.
 
-    `changes` are bits that it changes, as `cpu.changes` names them. `lands` is where a jump goes.
+    `changes` are bits that it changes, as `cpu.changes` names them. `lands` is where a
+    jump goes.
     """
 
     label: str
@@ -79,7 +83,7 @@ def know(session):
     """Takes over what xtask found out about the stages."""
     for stage in [STAGE1, STAGE2, KERNEL]:
         facts = session[stage.name]
-        stage.elf, stage.entry, stage.ranges = facts["elf"], facts["entry"], facts["ranges"]
+        stage.elf, stage.entry, stage.ranges = (facts["elf"], facts["entry"], facts["ranges"])
 
 
 def load_symbols():
@@ -127,7 +131,9 @@ def _checked_address(text):
     except ValueError:
         raise Unknown(f"{text} is not a number; an address looks like 0x7c00") from None
     if stage_at(address) is None:
-        ranges = [f"{stage.name} {start:#x}..{end:#x}" for stage in STAGES for start, end in stage.ranges]
+        ranges = [
+            f"{stage.name} {start:#x}..{end:#x}" for stage in STAGES for start, end in stage.ranges
+        ]
         raise Unknown(f"{address:#x} is in no part of the boot: {', '.join(ranges)}")
     return address
 
@@ -141,7 +147,9 @@ def _near(where):
     for name in names:
         by_last_part.setdefault(name.rpartition("::")[2], []).append(name)
     near = difflib.get_close_matches(where, names, n=4, cutoff=0.7)
-    for part in difflib.get_close_matches(where.rpartition("::")[2], by_last_part, n=4, cutoff=0.7):
+    for part in difflib.get_close_matches(
+        where.rpartition("::")[2], by_last_part, n=4, cutoff=0.7
+    ):
         near += sorted(by_last_part[part])
     near = list(dict.fromkeys(near))[:5]
     return f"; did you mean {', '.join(near)}?" if near else ""

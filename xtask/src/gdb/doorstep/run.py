@@ -44,14 +44,17 @@ def step():
 
 
 def run_to(addresses):
-    """Runs until the CPU is at one of the addresses; gives the address where it stopped, which can be another one: a
-    breakpoint of the user's, or Ctrl-C."""
+    """Runs until the CPU is at one of the addresses; gives the address where it
+    stopped, which can be another one: a breakpoint of the user's, or Ctrl-C.
+    """
     _run_to_any([f"*{address:#x}" for address in set(addresses)])
     return cpu.read().linear
 
 
 def run_to_place(place):
-    """Runs to what `places.find` gave; says whether the CPU is there. In a function, that is behind its prologue."""
+    """Runs to what `places.find` gave; says whether the CPU is there. In a function,
+    that is behind its prologue.
+    """
     return _run_to_any([place])
 
 
@@ -60,7 +63,9 @@ GIVES_UP = "stage2::bios::wait_for_key"
 
 
 def _run_to_any(places):
-    """Runs to one of the places, or to where stage2 gives up; says whether it is one of the places."""
+    """Runs to one of the places, or to where stage2 gives up; says whether it is one of
+    the places.
+    """
     with quietly():
         goals = [gdb.Breakpoint(place, internal=True) for place in places]
         end = gdb.Breakpoint(GIVES_UP, internal=True)
@@ -68,7 +73,10 @@ def _run_to_any(places):
             leave_breakpoint()
             _execute("continue")
             if end.hit_count > 0:
-                print("stage2 has told of an error, and waits for a key: `serial` shows what it said.")
+                print(
+                    "stage2 has told of an error, and waits for a key: "
+                    "`serial` shows what it said."
+                )
             return any(point.hit_count > 0 for point in goals)
         finally:
             for point in [*goals, end]:
@@ -78,13 +86,16 @@ def _run_to_any(places):
 def leave_breakpoint():
     """Steps off a breakpoint that QEMU has and gdb does not see.
 
-    gdb compares breakpoints to the instruction pointer, QEMU to the linear address. Where the code segment does not
-    start at 0, gdb would not step over the breakpoint that the CPU is at, and stay there for ever.
+    gdb compares breakpoints to the instruction pointer, QEMU to the linear address.
+    Where the code segment does not start at 0, gdb would not step over the breakpoint
+    that the CPU is at, and stay there for ever.
     """
     state = cpu.read()
     if state.linear == state.offset:
         return
-    points = [point for point in gdb.breakpoints() if point.enabled and point.type == gdb.BP_BREAKPOINT]
+    points = [
+        point for point in gdb.breakpoints() if point.enabled and point.type == gdb.BP_BREAKPOINT
+    ]
     if not any(_address(point) == state.linear for point in points):
         return
     for point in points:

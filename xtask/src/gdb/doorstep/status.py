@@ -1,4 +1,6 @@
-"""What a person sees at each stop: the mode, the place, what changed in the control registers, the next instructions."""
+"""What a person sees at each stop: the mode, the place, what changed in the control
+registers, the next instructions.
+"""
 
 import gdb
 
@@ -37,7 +39,9 @@ def headline(state):
 
 
 def instruction_lines(state, count, start=None):
-    """The next instructions as gdb shows them, the one to come marked. From `start`, where that is given."""
+    """The next instructions as gdb shows them, the one to come marked. From `start`,
+    where that is given.
+    """
     start = state.linear if start is None else start
     try:
         architecture = gdb.selected_frame().architecture()

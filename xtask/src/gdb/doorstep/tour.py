@@ -14,12 +14,26 @@ _number = 0
 
 
 def take(overrides):
-    """Goes from the first instruction of the boot sector to the kernel. `overrides` has `PLACE=MODE` to expect instead
-    of what is right, for the test that the tour can fail."""
+    """Goes from the first instruction of the boot sector to the kernel. `overrides` has
+    `PLACE=MODE` to expect instead of what is right, for the test that the tour can
+    fail.
+    """
     expected = Expectations(overrides)
-    stop_at(expected, "stage1_entry", "the BIOS has loaded the boot sector", Mode.REAL, places.STAGE1.entry)
+    stop_at(
+        expected,
+        "stage1_entry",
+        "the BIOS has loaded the boot sector",
+        Mode.REAL,
+        places.STAGE1.entry,
+    )
     drive = cpu.read().get("DX") & 0xFF
-    stop_at(expected, "stage2_entry", "the boot sector has loaded stage2", Mode.REAL, places.STAGE2.entry)
+    stop_at(
+        expected,
+        "stage2_entry",
+        "the boot sector has loaded stage2",
+        Mode.REAL,
+        places.STAGE2.entry,
+    )
     for switch in places.SWITCHES:
         if switch.label.startswith("stage2_entry"):
             go_through(expected, switch)
@@ -75,7 +89,9 @@ def stop_at(expected, place, says, mode, address):
 
 def go_through(expected, switch):
     """Runs to a switch, and through it."""
-    before = stop_at(expected, switch.label, switch.says, switch.before, places.address_of(switch.label))
+    before = stop_at(
+        expected, switch.label, switch.says, switch.before, places.address_of(switch.label)
+    )
     after = run.step()
     print("    after it:")
     status.show(instructions=2)
@@ -84,9 +100,13 @@ def go_through(expected, switch):
     for change in switch.changes:
         register, sign = change.split()
         if not any(line.startswith(register) and sign in line.split() for line in changed):
-            raise Failed(f"{switch.label}: expected {change}, found {', '.join(changed) or 'no change'}")
+            raise Failed(
+                f"{switch.label}: expected {change}, found {', '.join(changed) or 'no change'}"
+            )
     if switch.lands and after.linear != places.address_of(switch.lands):
-        raise Failed(f"{switch.label}: the jump goes to {after.linear:#x}, expected {switch.lands}")
+        raise Failed(
+            f"{switch.label}: the jump goes to {after.linear:#x}, expected {switch.lands}"
+        )
 
 
 def show_rust(expected, drive):
@@ -103,7 +123,9 @@ def show_rust(expected, drive):
     found = int(frame.read_var("drive"))
     print(f"  {line.symtab.filename}:{line.line}, drive = {found:#x}")
     if found != drive:
-        raise Failed(f"{place}: drive is {found:#x}, expected the {drive:#x} that the BIOS passed in DL")
+        raise Failed(
+            f"{place}: drive is {found:#x}, expected the {drive:#x} that the BIOS passed in DL"
+        )
 
 
 def show_bios_call():
@@ -111,19 +133,30 @@ def show_bios_call():
     start, back = (places.address_of(f"bios_call_{name}") for name in ["interrupt", "returned"])
     for address in [start, back]:
         if run.run_to([address]) != address:
-            raise Failed(f"the BIOS call: the machine stopped at {cpu.read().linear:#x}, expected {address:#x}")
+            raise Failed(
+                f"the BIOS call: the machine stopped at {cpu.read().linear:#x}, "
+                f"expected {address:#x}"
+            )
         if address == start:
             state = cpu.read()
             vector = bios.vector_at(state)
             if vector is None:
-                raise Failed("the BIOS call: no entry of the interrupt vector table has its handler")
+                raise Failed(
+                    "the BIOS call: no entry of the interrupt vector table has its handler"
+                )
             print(f"    {bios.title(state, vector)}")
 
 
 def show_kernel(expected):
     """The kernel's entry: source, boot info, and a machine as it was promised."""
     kernel = places.KERNEL
-    state = stop_at(expected, places.symbol_at(kernel.entry) or "the kernel", "the kernel", Mode.LONG, kernel.entry)
+    state = stop_at(
+        expected,
+        places.symbol_at(kernel.entry) or "the kernel",
+        "the kernel",
+        Mode.LONG,
+        kernel.entry,
+    )
     if state.flags & 1 << 9:
         raise Failed("_start: interrupts are on, expected off")
     last = paging.walk(state.control["CR3"], state.linear)[-1]
@@ -131,7 +164,10 @@ def show_kernel(expected):
         raise Failed(f"_start: the page at {state.linear:#x} cannot be executed")
     magic = int.from_bytes(cpu.read_linear(state.get("DI"), 8), "little")
     if magic != boot_info.MAGIC:
-        raise Failed(f"_start: RDI points to {magic:#x}, expected a boot info with magic {boot_info.MAGIC:#x}")
+        raise Failed(
+            f"_start: RDI points to {magic:#x}, "
+            f"expected a boot info with magic {boot_info.MAGIC:#x}"
+        )
     line = gdb.selected_frame().find_sal()
     if line.symtab:
         print(f"  {line.symtab.filename}:{line.line}")
