@@ -136,11 +136,11 @@ fn reading_sector(sector: &[u8], sectors: u32) -> Result<Vec<u8>> {
     Ok(sector)
 }
 
-/// Writes a disk of whole sectors.
+/// Writes a disk of whole MiB: BIOSes find no cylinder on a smaller one, and do not boot it.
 fn disk(folder: &TempDir, name: &str, bytes: &[u8]) -> Result<PathBuf> {
     let path = folder.path().join(name);
     let mut bytes = bytes.to_vec();
-    bytes.resize(bytes.len().next_multiple_of(1 << 16), 0);
+    bytes.resize(bytes.len().next_multiple_of(1 << 20), 0);
     fs::write(&path, bytes)?;
     Ok(path)
 }
