@@ -13,6 +13,8 @@ own for each kind of code, made from QEMU's, that keeps the packets as they are:
 - The registers are no longer numbered as QEMU numbers them, so all of them are always
   transferred together.
 
+For 64-bit code it is QEMU's own, with its SSE registers where gdb looks for them.
+
 A breakpoint's address stays 64 bits wide in every mode by `remoteaddresssize`: one in
 the higher half is hit even if the CPU was in real mode when gdb last looked.
 """
@@ -25,7 +27,7 @@ import gdb
 from doorstep import cpu, run
 
 _folder = pathlib.Path()
-_current = "i386:x86-64"
+_current = None
 
 
 def connect(target, folder):
@@ -44,8 +46,10 @@ def connect(target, folder):
             # As a string, because gdb would warn that QEMU names no program.
             gdb.execute(f"target remote {target}", to_string=True)
     original = gdb.execute("maint print xml-tdesc", to_string=True)
-    for architecture in ["i8086", "i386"]:
-        _path(architecture).write_text(narrow(original, architecture))
+    original = _with_vector_feature(original)
+    for mode in cpu.Mode:
+        description = original if mode is cpu.Mode.LONG else narrow(original, mode.architecture)
+        _path(mode.architecture).write_text(description)
     _FitCommand()
     gdb.execute("define hook-stop\ndoorstep-fit\nend")
     fit(cpu.read())
@@ -57,11 +61,18 @@ def fit(state):
     architecture = state.mode.architecture
     if architecture == _current:
         return
-    if architecture == cpu.Mode.LONG.architecture:
-        gdb.execute("unset tdesc filename", to_string=True)
-    else:
-        gdb.execute(f"set tdesc filename {_path(architecture)}", to_string=True)
+    gdb.execute(f"set tdesc filename {_path(architecture)}", to_string=True)
     _current = architecture
+
+
+def _with_vector_feature(description):
+    """The same description with the SSE registers where gdb looks for them, in a feature of
+    their own: `info registers` shows them only when it is asked for them.
+    """
+    start = description.index(">", description.index("<feature ")) + 1
+    types = description[start : description.index("<reg ")]
+    feature = f'</feature><feature name="org.gnu.gdb.i386.sse">{types}'
+    return description.replace('<reg name="xmm0"', feature + '<reg name="xmm0"')
 
 
 def narrow(description, architecture):
@@ -79,13 +90,13 @@ def _narrow_register(match):
     if re.fullmatch(r"r[a-ds][xip]|rbp", name):
         low = f'<reg name="e{name[1:]}" bitsize="32" type="int32"/>'
         return low + '<reg name="" bitsize="32" type="int32"/>'
-    if re.fullmatch(r"r\d+|cr8|\w+_base|xmm\d+|mxcsr", name):
+    if re.fullmatch(r"r\d+|cr8|\w+_base|xmm\d\d|xmm[89]", name):
         name = ""
     return f'<reg name="{name}"{attributes}/>'
 
 
 def _path(architecture):
-    return _folder / f"{architecture}.xml"
+    return _folder / f"{architecture.replace(':', '-')}.xml"
 
 
 class _FitCommand(gdb.Command):
