@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 /// No answer takes this long, not even the first, before which everything is built.
 const BOUND: Duration = Duration::from_secs(300);
 
-/// How long a person waits before pressing a key again.
-const IMPATIENCE: Duration = Duration::from_secs(2);
+/// How long a person lets the guest run before stopping it.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(crate) fn tests() -> Vec<Test> {
     vec![
@@ -206,11 +206,10 @@ fn control_c_stops_the_guest(scene: &Scene) -> Result<()> {
     let mut session = Terminal::start(scene, &[])?;
     session.write("continue\n")?;
     session.wait_for("Continuing.")?;
-    // gdb passes over one that comes before the guest runs; a person presses the key again.
-    let stopped = (0..10).any(|_| {
-        session.write("\x03").is_ok() && session.wait_until("SIGINT", Instant::now() + IMPATIENCE).is_ok()
-    });
-    ensure!(stopped, "Ctrl-C does not stop the guest: {}", session.transcript);
+    // gdb passes over one that comes before the guest runs, and gives the guest up at the second.
+    std::thread::sleep(PATIENCE);
+    session.write("\x03")?;
+    session.wait_for("SIGINT")?;
     session.wait_for(PROMPT)?;
     session.say("mode", &["CR0 ", "GDT"])?;
     session.quit()
