@@ -6,7 +6,7 @@ use crate::bios::{self, BiosRegisters, INT_SYSTEM};
 use crate::port;
 use core::hint::spin_loop;
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
-use stage2::BootError;
+use loader::BootError;
 
 /// Polls before a device is given up: some tenths of a second on a port that takes a microsecond.
 const POLLS: u32 = 200_000;

@@ -2,8 +2,8 @@
 
 use core::arch::asm;
 use core::arch::x86::__cpuid;
-use stage2::BootError;
-use stage2::paging::PagingFeatures;
+use loader::BootError;
+use loader::paging::PagingFeatures;
 use x86_64::registers::rflags::RFlags;
 
 const EXTENDED_MAX: u32 = 0x8000_0000;

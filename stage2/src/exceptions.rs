@@ -5,11 +5,11 @@
 //!
 //! Source: Intel SDM volume 3, sections 6.10 to 6.13 (IDT, gates, error codes).
 
-use crate::entry::{CODE32, TablePointer};
+use crate::protected_mode::{CODE32, TablePointer};
 use crate::stop;
 use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
-use stage2::BootError;
+use loader::BootError;
 
 /// The vectors that the CPU reserves for exceptions.
 const VECTORS: usize = 32;

@@ -4,19 +4,19 @@
 //!
 //! Sources: Intel SDM volume 3, section 9.8.5 (entering IA-32e mode); System V AMD64 ABI, section 3.2 (stack, RDI).
 
-use crate::{cpu, memory};
+use crate::{cpu, physical_memory};
 use boot_info::{
     BootInfo, BootInfoParts, KernelSegment, MemoryRegion, MemoryRegionKind, StackLocation, TimeStamps,
 };
 use core::arch::global_asm;
 use core::mem::offset_of;
-use stage2::BootError;
-use stage2::e820::{self, REGIONS_MAX, Reports};
-use stage2::error::Purpose;
-use stage2::frames::Frames;
-use stage2::load::PIECES_MAX;
-use stage2::manifest::{COMMAND_LINE_MAX, Manifest};
-use stage2::paging::PagingFeatures;
+use loader::BootError;
+use loader::e820::{self, REGIONS_MAX, Reports};
+use loader::error::Purpose;
+use loader::frames::Frames;
+use loader::load::PIECES_MAX;
+use loader::manifest::{COMMAND_LINE_MAX, Manifest};
+use loader::paging::PagingFeatures;
 use x86_64::registers::control::{Cr0Flags, Cr4Flags, EferFlags};
 use x86_64::registers::rflags::RFlags;
 
@@ -52,8 +52,8 @@ global_asm!(
     cr0 = const CR0.bits(),
     cr4 = const CR4.bits(),
     efer_register = const EFER,
-    code64 = const crate::entry::CODE64,
-    data = const crate::entry::DATA32,
+    code64 = const crate::protected_mode::CODE64,
+    data = const crate::protected_mode::DATA32,
     flags = const FLAGS,
     entry = const offset_of!(State, entry_addr),
     stack = const offset_of!(State, stack_top_addr),
@@ -107,7 +107,7 @@ impl BootInfoRoom {
     /// Writes the boot info and gives its virtual address.
     pub(crate) fn fill(self, facts: &Facts<'_>) -> u64 {
         let Self { physical_addr } = self;
-        let packet = memory::pointer::<Packet>(physical_addr);
+        let packet = physical_memory::pointer::<Packet>(physical_addr);
         let offset = facts.manifest.config.physical_memory_offset;
         let virtual_addr = offset + physical_addr;
         let list = |offset: usize, len: usize| (virtual_addr + offset as u64, len as u64);

@@ -11,29 +11,30 @@ mod a20;
 mod bios;
 mod console;
 mod cpu;
-mod entry;
 mod exceptions;
 mod hand_off;
-mod memory;
+mod physical_memory;
 mod port;
+mod protected_mode;
 mod screen;
 mod serial;
+mod source;
 mod stop;
-mod workspace;
+mod tables;
 
-use crate::bios::disk::BiosDisk;
 use crate::console::println;
 use crate::hand_off::{BootInfoRoom, Facts};
-use crate::memory::IdentityMemory;
-use crate::workspace::Workspace;
+use crate::physical_memory::IdentityMemory;
+use crate::source::bios_drive::BiosDisk;
+use crate::tables::Tables;
 use boot_info::TimeStamps;
 use core::convert::Infallible;
-use stage2::BootError;
-use stage2::e820;
-use stage2::frames::Frames;
-use stage2::load::{Disk, load_kernel};
-use stage2::manifest::{Manifest, Sector, Stage2Descriptor};
-use stage2::paging::AddressSpace;
+use loader::BootError;
+use loader::e820;
+use loader::frames::Frames;
+use loader::load::{Disk, load_kernel};
+use loader::manifest::{Manifest, Sector, Stage2Descriptor};
+use loader::paging::AddressSpace;
 
 /// The first Rust function: called by entry.s, on the loader's stack.
 extern "C" fn stage2_main(drive: u8) -> ! {
@@ -48,7 +49,7 @@ extern "C" fn stage2_main(drive: u8) -> ! {
 /// The way to the kernel.
 fn boot(drive: u8) -> Result<Infallible, BootError> {
     println!("Doorstep {}", env!("CARGO_PKG_VERSION"));
-    let Workspace { reports, regions, loaded } = workspace::take();
+    let Tables { reports, regions, loaded } = tables::take();
 
     // What the machine is.
     let features = cpu::detect()?;
@@ -96,7 +97,7 @@ fn boot(drive: u8) -> Result<Infallible, BootError> {
     let boot_info_addr = boot_info_room.fill(&facts);
 
     // And there it goes.
-    entry::check_stack()?;
+    protected_mode::check_stack()?;
     println!("jump to {:#x}", loaded.kernel.entry_addr);
     // SAFETY: the tables map the mode-switch page, the kernel, its stack and the boot info.
     unsafe { hand_off::jump(loaded.kernel.entry_addr, stack.top_addr, boot_info_addr, root_addr, features) }

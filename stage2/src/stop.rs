@@ -4,7 +4,7 @@ use crate::bios;
 use crate::console::println;
 use crate::port;
 use core::arch::asm;
-use stage2::BootError;
+use loader::BootError;
 
 /// Says why the boot ended, waits for a key, restarts.
 pub(crate) fn stop(error: &BootError) -> ! {

@@ -1,7 +1,7 @@
 //! Builds the crates that run on the bare machine, each for its own target.
 
+use crate::checkout::Checkout;
 use crate::toolchain::{BUILD_STD, Toolchain};
-use crate::workspace::Workspace;
 use crate::{interrupt, output};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -58,11 +58,8 @@ pub(crate) const STAGE1: Package =
     Package { name: "stage1", target: "i386-stage1", options: &["--profile", "stage", SMALL_CORE] };
 
 /// The second stage.
-pub(crate) const STAGE2: Package = Package {
-    name: "stage2",
-    target: "i686-stage2",
-    options: &["--profile", "stage", "--features", "bare-metal", SMALL_CORE],
-};
+pub(crate) const STAGE2: Package =
+    Package { name: "stage2", target: "i686-stage2", options: &["--profile", "stage", SMALL_CORE] };
 
 /// The second stage as gdb wants it: its variables can be read. LLVM tells where they are by their distance from ESP, and
 /// forgets the arguments of a call that it has pushed; so it is not to push them. Frame pointers make it smaller.
@@ -70,8 +67,6 @@ const STAGE2_FOR_GDB: Package = Package {
     options: &[
         "--profile",
         "stage-debug",
-        "--features",
-        "bare-metal",
         SMALL_CORE,
         "--config",
         "target.i686-stage2.rustflags = ['-Cforce-frame-pointers=yes', '-Cllvm-args=-no-x86-call-frame-opt']",
@@ -104,7 +99,7 @@ pub(crate) const ALL: [&Package; 7] =
 
 /// Builds packages with one toolchain.
 pub(crate) struct Builder<'a> {
-    pub(crate) workspace: &'a Workspace,
+    pub(crate) checkout: &'a Checkout,
     pub(crate) toolchain: &'a Toolchain,
 }
 
@@ -175,13 +170,13 @@ impl Builder<'_> {
     /// Where cargo looks for its configuration, and for the target's file.
     fn shell(&self) -> Result<Shell> {
         let shell = Shell::new()?;
-        shell.change_dir(&self.workspace.root);
+        shell.change_dir(&self.checkout.root);
         Ok(shell)
     }
 
     /// A target folder for each target: no build waits for another one, nor for the host's.
     fn folder(&self, package: &Package) -> PathBuf {
-        self.workspace.target.join("bare-metal").join(package.target)
+        self.checkout.target.join("bare-metal").join(package.target)
     }
 
     fn results(&self, package: &Package) -> PathBuf {

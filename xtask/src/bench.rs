@@ -1,16 +1,16 @@
 //! `cargo xtask bench`: what a boot costs beyond the bare BIOS reads, and how large the loader is.
 //!
 //! Three disks are booted in turn, again and again, so that all of them see the same machine: a boot sector that ends
-//! QEMU at once, one that reads the kernel's sectors and ends (`kernel/bare-reads`), and Doorstep with a kernel that
+//! QEMU at once, one that reads the kernel's sectors and ends (`xtask/guests/bare-reads`), and Doorstep with a kernel that
 //! ends at its first instruction. What counts is the ratio within one run, not the milliseconds.
 
 use crate::bare_metal::{BARE_READS, Builder};
+use crate::checkout::Checkout;
 use crate::flatten::flatten;
 use crate::guest::{self, Event, Machine, SUCCESS};
 use crate::image::{Image, Stages};
 use crate::output;
 use crate::toolchain::Toolchain;
-use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
 use boot_info::KernelConfig;
 use clap::Args;
@@ -39,9 +39,9 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let shell = Shell::new()?;
-    let workspace = Workspace::find(&shell)?;
+    let checkout = Checkout::find(&shell)?;
     let toolchain = Toolchain::find(&shell)?;
-    let builder = Builder { workspace: &workspace, toolchain: &toolchain };
+    let builder = Builder { checkout: &checkout, toolchain: &toolchain };
     let [stage1, stage2] = builder.stages()?;
     let stages = Stages::flatten(&stage1, &stage2)?;
     let bare_reads = flatten(&builder.stage(&BARE_READS, "stage")?, layout::STAGE1_ADDR, layout::SECTOR_LEN)?;

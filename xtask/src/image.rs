@@ -1,19 +1,19 @@
 //! `cargo xtask image`: builds the boot stages and the kernel and puts them into a raw disk image.
 //!
-//! The image's layout is in `layout`, the formats of descriptor and manifest are in `stage2::manifest`; this module puts
+//! The image's layout is in `layout`, the formats of descriptor and manifest are in `loader::manifest`; this module puts
 //! the pieces together. Same input, same bytes.
 
-mod disk;
-mod file;
+mod atomic_write;
+mod disk_image;
 
-pub(crate) use disk::{DiskImage, Image, Stages};
-pub(crate) use file::write_atomically;
+pub(crate) use atomic_write::write_atomically;
+pub(crate) use disk_image::{DiskImage, Image, Stages};
 
 use crate::bare_metal::{Builder, KERNEL, Profile, both, read};
+use crate::checkout::Checkout;
 use crate::output;
 use crate::strip::strip;
 use crate::toolchain::Toolchain;
-use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use boot_info::KernelConfig;
 use clap::Args;
@@ -65,7 +65,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
 /// Builds an image, prints what is in it, and returns its path.
 pub(crate) fn build(shell: &Shell, contents: &Contents, path: Option<&Path>) -> Result<PathBuf> {
-    let folder = Workspace::find(shell)?.output().join(contents.profile.name());
+    let folder = Checkout::find(shell)?.output().join(contents.profile.name());
     let (image, elf_files) = make(shell, contents, |builder| builder.stages())?;
     let path = match path {
         Some(path) => path::absolute(path)?,
@@ -76,7 +76,7 @@ pub(crate) fn build(shell: &Shell, contents: &Contents, path: Option<&Path>) -> 
     };
     write_atomically(&path, image.bytes())?;
     output::line(&image.table());
-    output::line(&Workspace::display(&path));
+    output::line(&Checkout::display(&path));
     Ok(path)
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn build_for_gdb(
     contents: &Contents,
     path: Option<&Path>,
 ) -> Result<(PathBuf, PathBuf)> {
-    let folder = Workspace::find(shell)?.output().join(contents.profile.name()).join("gdb");
+    let folder = Checkout::find(shell)?.output().join(contents.profile.name()).join("gdb");
     let (image, elf_files) = make(shell, contents, |builder| builder.stages_for_gdb())?;
     elf_files.write(&folder)?;
     let path = path::absolute(path.unwrap_or(&folder.join(IMAGE_NAME)))?;
@@ -116,11 +116,11 @@ fn make(
     contents: &Contents,
     build_stages: impl FnOnce(&Builder<'_>) -> Result<[Vec<u8>; 2]>,
 ) -> Result<(DiskImage, ElfFiles)> {
-    let workspace = Workspace::find(shell)?;
+    let checkout = Checkout::find(shell)?;
     // A kernel that would be refused is refused before anything is built.
     let given = contents.kernel.as_deref().map(read_kernel).transpose()?;
     let toolchain = Toolchain::find(shell)?;
-    let builder = Builder { workspace: &workspace, toolchain: &toolchain };
+    let builder = Builder { checkout: &checkout, toolchain: &toolchain };
     let (stages, kernel) = both(
         || build_stages(&builder),
         || match given {
@@ -136,7 +136,7 @@ fn make(
 /// Reads a kernel that the loader will take.
 fn read_kernel(path: &Path) -> Result<Vec<u8>> {
     let kernel = read(path)?;
-    check_kernel(&kernel, &KernelConfig::DEFAULT).with_context(|| Workspace::display(path))?;
+    check_kernel(&kernel, &KernelConfig::DEFAULT).with_context(|| Checkout::display(path))?;
     Ok(kernel)
 }
 
@@ -151,7 +151,7 @@ pub(crate) fn image(shell: &Shell, stages: &Stages, kernel: &[u8], command_line:
 /// The desk check: what stage2 would say of this kernel.
 pub(crate) fn check_kernel(kernel: &[u8], config: &KernelConfig) -> Result<()> {
     let len = kernel.len() as u64;
-    let head = &kernel[..usize::try_from(stage2::manifest::head_len(len))?];
-    stage2::elf::Kernel::parse(head, len, config)?;
+    let head = &kernel[..usize::try_from(loader::manifest::head_len(len))?];
+    loader::elf::Kernel::parse(head, len, config)?;
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! `cargo xtask lint`: formatting, clippy on every crate with the compiler that builds it, and the documentation.
 
 use crate::bare_metal::{ALL, Builder};
+use crate::checkout::{self, Checkout};
 use crate::toolchain::Toolchain;
-use crate::workspace::{self, Workspace};
 use crate::{interrupt, output};
 use anyhow::Result;
 use clap::Args;
@@ -18,12 +18,12 @@ pub(crate) struct Options {}
 
 pub(crate) fn run(_: &Options) -> Result<ExitCode> {
     let shell = Shell::new()?;
-    let workspace = Workspace::find(&shell)?;
+    let checkout = Checkout::find(&shell)?;
     let toolchain = Toolchain::find(&shell)?;
-    let builder = Builder { workspace: &workspace, toolchain: &toolchain };
-    let _folder = shell.push_dir(&workspace.root);
-    let cargo = workspace::active_cargo();
-    let target = &workspace.target;
+    let builder = Builder { checkout: &checkout, toolchain: &toolchain };
+    let _folder = shell.push_dir(&checkout.root);
+    let cargo = checkout::active_cargo();
+    let target = &checkout.target;
 
     let mut results = vec![
         perform(cmd!(shell, "{cargo} fmt --all --check")),

@@ -7,6 +7,7 @@
 mod bare_metal;
 mod bench;
 mod bochs;
+mod checkout;
 mod flatten;
 mod gdb;
 mod guest;
@@ -24,7 +25,6 @@ mod strip;
 mod test;
 mod toolchain;
 mod tools;
-mod workspace;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

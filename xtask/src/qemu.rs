@@ -1,8 +1,8 @@
 //! `cargo xtask qemu`: builds an image and boots it in QEMU, with the guest's serial line on the terminal.
 
+use crate::checkout::Checkout;
 use crate::guest::{self, Event, Guest, Machine};
 use crate::image::{self, write_atomically};
-use crate::workspace::Workspace;
 use crate::{interrupt, output};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -123,7 +123,7 @@ pub(crate) fn boot(image: &Path, machine: &MachineOptions, options: &EndOptions)
                 let picture = path::absolute(picture)?;
                 let png = guest.screenshot().context("cannot take a picture of the screen")?;
                 write_atomically(&picture, &png)?;
-                output::note(&format!("picture: {}", Workspace::display(&picture)));
+                output::note(&format!("picture: {}", Checkout::display(&picture)));
             }
             guest.end()?;
             output::note(&format!("ended QEMU: {reason}"));

@@ -1,6 +1,6 @@
 //! What the README says in numbers is checked against the code.
 
-use stage2::BootError;
+use loader::BootError;
 
 const README: &str = include_str!("../../README.md");
 

@@ -9,7 +9,7 @@
 
 use crate::strip::find_objcopy;
 use crate::toolchain::Toolchain;
-use crate::{guest, interrupt, output, tools, workspace};
+use crate::{checkout, guest, interrupt, output, tools};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::env;
@@ -127,7 +127,7 @@ fn look(shell: &Shell) -> Vec<Lack> {
             need(false, Lack::Clippy);
         }
     }
-    let cargo = workspace::active_cargo();
+    let cargo = checkout::active_cargo();
     let formats = cmd!(shell, "{cargo} fmt --version").quiet().ignore_stdout().ignore_stderr().run();
     need(formats.is_ok(), Lack::Formatter);
     need(find_objcopy(shell).is_ok(), Lack::Objcopy);

@@ -21,7 +21,7 @@ mod other_loaders;
 mod parts;
 mod random;
 
-use crate::workspace::{self, Workspace};
+use crate::checkout::{self, Checkout};
 use crate::{interrupt, output};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -90,8 +90,8 @@ impl Test {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let shell = Shell::new()?;
-    let workspace = Workspace::find(&shell)?;
-    let host_is_fine = run_host_tests(&shell, &workspace, options)?;
+    let checkout = Checkout::find(&shell)?;
+    let host_is_fine = run_host_tests(&shell, &checkout, options)?;
 
     let mut arguments = Arguments::from_iter(
         ["cargo xtask test"]
@@ -105,7 +105,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let boot_is_fine = if arguments.list {
         !libtest_mimic::run(&arguments, trials(None, options)).has_failed()
     } else {
-        let parts = Arc::new(Parts::build(&shell, workspace)?);
+        let parts = Arc::new(Parts::build(&shell, checkout)?);
         !libtest_mimic::run(&arguments, trials(Some(&parts), options)).has_failed()
     };
     interrupt::check()?;
@@ -116,11 +116,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 /// `cargo test` with the active toolchain, on all default members. Whether they passed.
-fn run_host_tests(shell: &Shell, workspace: &Workspace, options: &Options) -> Result<bool> {
-    let _folder = shell.push_dir(&workspace.root);
-    let cargo = workspace::active_cargo();
+fn run_host_tests(shell: &Shell, checkout: &Checkout, options: &Options) -> Result<bool> {
+    let _folder = shell.push_dir(&checkout.root);
+    let cargo = checkout::active_cargo();
     let (filter, arguments) = (options.filter.as_deref(), &options.arguments);
-    let target = &workspace.target;
+    let target = &checkout.target;
     let command =
         cmd!(shell, "{cargo} test --no-fail-fast --target-dir {target} {filter...} -- {arguments...}");
     output::command(&command);

@@ -7,7 +7,7 @@
 //! A stable compiler is asked to take the unstable flags of `-Zbuild-std` with `RUSTC_BOOTSTRAP=1`. Debian's brings no
 //! linker that the target files could name; any rustup toolchain's `rust-lld` does, or the distribution's `ld.lld`.
 
-use crate::{output, tools, workspace};
+use crate::{checkout, output, tools};
 use anyhow::{Result, bail};
 use std::env;
 use std::fmt::Write;
@@ -74,7 +74,7 @@ impl Toolchain {
 
     fn prepared<'a>(&self, command: Cmd<'a>) -> Cmd<'a> {
         let mut command =
-            workspace::without_cargo_environment(command).env("RUSTC", &self.candidate.rustc).quiet();
+            checkout::without_cargo_environment(command).env("RUSTC", &self.candidate.rustc).quiet();
         let rustdoc = self.candidate.rustc.with_file_name("rustdoc");
         if tools::is_program(&rustdoc) {
             command = command.env("RUSTDOC", rustdoc);
@@ -190,7 +190,7 @@ fn examine(shell: &Shell, origin: Origin, sysroot: &Path) -> Option<Candidate> {
     if !tools::is_program(&cargo) || !tools::is_program(&rustc) {
         return None;
     }
-    let command = workspace::without_cargo_environment(cmd!(shell, "{rustc} --version"));
+    let command = checkout::without_cargo_environment(cmd!(shell, "{rustc} --version"));
     let version = command.quiet().ignore_stderr().read().ok()?;
     let version = version.split_whitespace().nth(1)?.to_owned();
     let has_source = sysroot.join("lib/rustlib/src/rust/library/core/Cargo.toml").exists();

@@ -16,9 +16,9 @@
 
 #![no_std]
 
-mod memory;
+mod memory_region;
 
-pub use memory::{KernelSegment, MemoryRegion, MemoryRegionKind, SegmentRights};
+pub use memory_region::{KernelSegment, MemoryRegion, MemoryRegionKind, SegmentRights};
 
 use core::mem::{align_of, offset_of, size_of};
 

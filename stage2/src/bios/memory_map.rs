@@ -2,8 +2,8 @@
 
 use super::{BiosRegisters, INT_SYSTEM, data_area, far_pointer};
 use boot_info::{MemoryRegion, MemoryRegionKind};
-use stage2::BootError;
-use stage2::e820::{self, Entry, Reports};
+use loader::BootError;
+use loader::e820::{self, Entry, Reports};
 
 /// `SMAP` in ASCII: goes in with every call and comes back with every answer.
 const SIGNATURE: u32 = u32::from_be_bytes(*b"SMAP");

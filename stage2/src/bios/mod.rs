@@ -3,10 +3,9 @@
 //! Everything here runs in 32-bit protected mode with interrupts off; the BIOS runs in real mode with interrupts as
 //! `INT` leaves them, the PIC and its vectors as the BIOS set them up: the loader never touches those.
 
-pub(crate) mod disk;
 pub(crate) mod memory_map;
 
-use crate::entry::{CODE16, CODE32, DATA16, DATA32, GDT_POINTER};
+use crate::protected_mode::{CODE16, CODE32, DATA16, DATA32, GDT_POINTER};
 use core::arch::global_asm;
 use core::mem::offset_of;
 use x86_64::registers::control::Cr0Flags;

@@ -15,19 +15,19 @@ use tempfile::TempDir;
 
 /// The script: gdb sources the first file, which imports the others.
 const SCRIPT: [(&str, &str); 13] = [
-    ("main.py", include_str!("main.py")),
-    ("doorstep/__init__.py", include_str!("doorstep/__init__.py")),
-    ("doorstep/bios.py", include_str!("doorstep/bios.py")),
-    ("doorstep/boot_info.py", include_str!("doorstep/boot_info.py")),
-    ("doorstep/commands.py", include_str!("doorstep/commands.py")),
-    ("doorstep/cpu.py", include_str!("doorstep/cpu.py")),
-    ("doorstep/description.py", include_str!("doorstep/description.py")),
-    ("doorstep/memory_map.py", include_str!("doorstep/memory_map.py")),
-    ("doorstep/paging.py", include_str!("doorstep/paging.py")),
-    ("doorstep/places.py", include_str!("doorstep/places.py")),
-    ("doorstep/run.py", include_str!("doorstep/run.py")),
-    ("doorstep/status.py", include_str!("doorstep/status.py")),
-    ("doorstep/tour.py", include_str!("doorstep/tour.py")),
+    ("main.py", include_str!("../../gdb/main.py")),
+    ("doorstep/__init__.py", include_str!("../../gdb/doorstep/__init__.py")),
+    ("doorstep/bios.py", include_str!("../../gdb/doorstep/bios.py")),
+    ("doorstep/boot_info.py", include_str!("../../gdb/doorstep/boot_info.py")),
+    ("doorstep/commands.py", include_str!("../../gdb/doorstep/commands.py")),
+    ("doorstep/cpu.py", include_str!("../../gdb/doorstep/cpu.py")),
+    ("doorstep/description.py", include_str!("../../gdb/doorstep/description.py")),
+    ("doorstep/memory_map.py", include_str!("../../gdb/doorstep/memory_map.py")),
+    ("doorstep/paging.py", include_str!("../../gdb/doorstep/paging.py")),
+    ("doorstep/places.py", include_str!("../../gdb/doorstep/places.py")),
+    ("doorstep/run.py", include_str!("../../gdb/doorstep/run.py")),
+    ("doorstep/status.py", include_str!("../../gdb/doorstep/status.py")),
+    ("doorstep/tour.py", include_str!("../../gdb/doorstep/tour.py")),
 ];
 
 /// What the script is to do once it is connected.

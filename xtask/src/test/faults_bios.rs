@@ -1,4 +1,4 @@
-//! BIOSes with bad manners and odd memory maps: a boot program (kernel/odd-bios) makes the emulated one such a BIOS, and
+//! BIOSes with bad manners and odd memory maps: a boot program (xtask/guests/odd-bios) makes the emulated one such a BIOS, and
 //! then boots the image as that BIOS would.
 //!
 //! What cannot be had this way: port 92h and the 8042 of the emulated machine always open the A20 gate, so that E01
@@ -14,8 +14,8 @@ use crate::image::DiskImage;
 use anyhow::{Context, Result, ensure};
 use boot_info::{MemoryRegion, MemoryRegionKind};
 use layout::SECTOR_LEN;
+use loader::e820::{self, Entry, Regions};
 use odd_bios::Manners;
-use stage2::e820::{self, Entry, Regions};
 use std::fs;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32};

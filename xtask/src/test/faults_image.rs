@@ -7,7 +7,7 @@ use crate::bare_metal::read;
 use crate::guest::Machine;
 use crate::image::DiskImage;
 use anyhow::{Context, Result};
-use stage2::manifest::{Sector, reseal};
+use loader::manifest::{Sector, reseal};
 
 // Offsets in the manifest, counted here a second time: what a disk holds must not change unnoticed.
 const MAGIC: usize = 0;

@@ -127,7 +127,7 @@ fn bios_calls(scene: &Scene) -> Result<()> {
     session
         .say("bios", &["sectors from LBA 1 of drive 80h to 0800:0000", "carry 0", "status 00h: success"])?;
     session.say("stage2", &["REAL 16-bit", "stage2  stage2_entry"])?;
-    session.say("break stage2::e820::overlay", &["Breakpoint 1"])?;
+    session.say("break loader::e820::overlay", &["Breakpoint 1"])?;
     // How many calls come before is the loader's business.
     for _ in 0..40 {
         session.say("bios", &["<bios_call_interrupt>", "INT ", "`bios` shows it"])?;
@@ -142,7 +142,7 @@ fn bios_calls(scene: &Scene) -> Result<()> {
 
 /// 32-bit Rust: arguments, callers, `finish`, `next`; registers of 32 bits.
 fn variables_in_32_bit_mode(scene: &Scene) -> Result<()> {
-    let mut session = Terminal::start(scene, &["--stop", "stage2::e820::usable_len"])?;
+    let mut session = Terminal::start(scene, &["--stop", "loader::e820::usable_len"])?;
     session.say(
         "info args",
         &["regions = ", "start_addr: 0", "end_addr: 4096", "start_addr: 1048576", "end_addr: 134086656"],
@@ -292,7 +292,7 @@ fn bad_input(scene: &Scene) -> Result<()> {
     // Options, $GDB, and what the message has to contain.
     let cases: [(&[&str], Option<&str>, &[&str]); 10] = [
         (&["--stop", "stage2_entri"], None, &["error: stage2_entri is not known", "stage2_entry"]),
-        (&["--stop", "usable_le"], None, &["did you mean ", "stage2::e820::usable_len"]),
+        (&["--stop", "usable_le"], None, &["did you mean ", "loader::e820::usable_len"]),
         (&["--stop", "0x7b00000"], None, &["error: 0x7b00000 is in no part of the boot: stage1 0x7c00.."]),
         (&["--stop", "0xzz"], None, &["error: 0xzz is not a number"]),
         (&[], Some("no-such-gdb"), &["error: no-such-gdb not found: run `cargo xtask setup`"]),

@@ -2,12 +2,12 @@
 
 use super::booted::Booted;
 use crate::bare_metal::{Builder, FOREIGN_KERNEL, KERNEL, ODD_BIOS, Profile, TEST_KERNELS, both, read};
+use crate::checkout::Checkout;
 use crate::flatten::flatten;
 use crate::guest::Machine;
 use crate::image::{self, DiskImage, Image, Stages};
 use crate::interrupt;
 use crate::toolchain::Toolchain;
-use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use boot_info::KernelConfig;
 use std::env;
@@ -41,9 +41,9 @@ pub(crate) struct Parts {
 
 impl Parts {
     /// Builds everything that a test boots.
-    pub(crate) fn build(shell: &Shell, workspace: Workspace) -> Result<Self> {
+    pub(crate) fn build(shell: &Shell, checkout: Checkout) -> Result<Self> {
         let toolchain = Toolchain::find(shell)?;
-        let builder = Builder { workspace: &workspace, toolchain: &toolchain };
+        let builder = Builder { checkout: &checkout, toolchain: &toolchain };
         let (stages, kernels) = both(
             || -> Result<_> { Ok((builder.stages()?, builder.stage(&ODD_BIOS, "stage")?)) },
             || -> Result<_> {
@@ -67,7 +67,7 @@ impl Parts {
             foreign_kernels,
             linker: toolchain.linker().to_owned(),
             xtask: env::current_exe()?,
-            folder: workspace.output().join("test"),
+            folder: checkout.output().join("test"),
         })
     }
 }

@@ -1,0 +1,182 @@
+//! Frames: every page at most once, from usable memory only.
+
+use crate::cases;
+use crate::support::memory_map::checked_overlay;
+use boot_info::{MemoryRegion, MemoryRegionKind};
+use loader::BootError;
+use loader::e820::Regions;
+use loader::error::Purpose;
+use loader::frames::{Frames, RUNS_MAX};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use x86_64::structures::paging::FrameAllocator;
+
+const PAGE: u64 = layout::PAGE_LEN as u64;
+
+/// The first page that may be taken, and the one behind the last.
+const FIRST_PAGE: u64 = 0x100;
+const END_PAGE: u64 = 0x10_0000;
+
+/// The pages that are free, one by one; and what those that are not were taken for.
+struct Model {
+    free: BTreeSet<u64>,
+    taken: BTreeMap<u64, MemoryRegionKind>,
+}
+
+impl Model {
+    fn new(regions: &Regions) -> Self {
+        let usable = regions.iter().filter(|region| region.kind == MemoryRegionKind::USABLE);
+        let pages = usable.flat_map(|region| region.start_addr / PAGE..region.end_addr / PAGE);
+        Self {
+            free: pages.filter(|page| (FIRST_PAGE..END_PAGE).contains(page)).collect(),
+            taken: BTreeMap::new(),
+        }
+    }
+
+    fn is_free(&self, start: u64, pages: u64) -> bool {
+        (start..start + pages).all(|page| self.free.contains(&page))
+    }
+
+    /// How many pages are free from this one on.
+    fn free_from(&self, start: u64) -> u64 {
+        (start..).take_while(|page| self.free.contains(page)).count() as u64
+    }
+
+    fn first_fit(&self, pages: u64) -> Option<u64> {
+        self.free.iter().copied().find(|&start| self.is_free(start, pages))
+    }
+
+    fn longest(&self) -> u64 {
+        self.free.iter().map(|&start| self.free_from(start)).max().unwrap_or(0)
+    }
+
+    fn out_of_memory(&self, pages: u64, what: Purpose) -> BootError {
+        BootError::OutOfMemory { what, needed: pages * 4, free: self.free.len() as u64 * 4 }
+    }
+
+    /// Pages become taken. Panics when one of them is not free.
+    fn take(&mut self, start: u64, pages: u64, kind: MemoryRegionKind) {
+        for page in start..start + pages {
+            assert!(self.free.remove(&page), "page {page:#x} is not free");
+            self.taken.insert(page, kind);
+        }
+    }
+
+    /// The taken pages as runs.
+    fn runs(&self) -> Vec<MemoryRegion> {
+        let mut runs = Vec::<MemoryRegion>::new();
+        for (&page, &kind) in &self.taken {
+            let (start, end) = (page * PAGE, (page + 1) * PAGE);
+            match runs.last_mut() {
+                Some(last) if last.end_addr == start && last.kind == kind => last.end_addr = end,
+                _ => runs.push(MemoryRegion::new(start, end, kind)),
+            }
+        }
+        runs
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Request {
+    Whole { pages: u64, kind: MemoryRegionKind },
+    Some { wish: u64, pages: u64, kind: MemoryRegionKind },
+    Frame,
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let kind = prop_oneof![Just(MemoryRegionKind::KERNEL), Just(MemoryRegionKind::BOOTLOADER)];
+    let wish = prop_oneof![
+        FIRST_PAGE - 8..FIRST_PAGE + 80,
+        END_PAGE - 40..END_PAGE + 8,
+        any::<u64>().prop_map(|page| page / PAGE)
+    ];
+    prop_oneof![
+        (1..12u64, kind.clone()).prop_map(|(pages, kind)| Request::Whole { pages, kind }),
+        (wish, 1..30u64, kind).prop_map(|(wish, pages, kind)| Request::Some { wish, pages, kind }),
+        Just(Request::Frame),
+    ]
+}
+
+/// A map with usable and other memory around the two ends of what may be taken.
+fn regions() -> impl Strategy<Value = Regions> {
+    let kind = prop_oneof![3 => Just(MemoryRegionKind::USABLE), 1 => Just(MemoryRegionKind::RESERVED), 1 => Just(MemoryRegionKind::ACPI_NVS)];
+    let start = prop_oneof![3 => (FIRST_PAGE - 8) * PAGE..(FIRST_PAGE + 60) * PAGE, 1 => (END_PAGE - 40) * PAGE..(END_PAGE + 8) * PAGE];
+    let report = (start, 1..20 * PAGE, kind, any::<bool>()).prop_map(|(start, len, kind, aligned)| {
+        let start = if aligned { start / PAGE * PAGE } else { start };
+        MemoryRegion::new(start, start + len, kind)
+    });
+    vec(report, 1..14).prop_map(|reports| checked_overlay(&reports))
+}
+
+proptest! {
+    #![proptest_config(cases(256))]
+
+    #[test]
+    fn every_page_is_usable_taken_once_and_the_one_that_is_promised(
+        regions in regions(),
+        requests in vec(request(), 1..40),
+    ) {
+        let mut frames = Frames::new(&regions);
+        let mut model = Model::new(&regions);
+        for request in requests {
+            match request {
+                Request::Whole { pages, kind } => {
+                    let found = frames.take_whole(pages * PAGE, kind, Purpose::Stack);
+                    let expected = model.first_fit(pages).ok_or_else(|| model.out_of_memory(pages, Purpose::Stack));
+                    prop_assert_eq!(found, expected.map(|page| page * PAGE));
+                    if let Ok(page) = expected {
+                        model.take(page, pages, kind);
+                    }
+                }
+                Request::Some { wish, pages, kind } => {
+                    let found = frames.take_some(wish * PAGE, pages * PAGE, kind, Purpose::Kernel);
+                    if model.free.is_empty() {
+                        prop_assert_eq!(found, Err(model.out_of_memory(pages, Purpose::Kernel)));
+                        continue;
+                    }
+                    let found = found.map_err(|error| TestCaseError::fail(error.to_string()))?;
+                    let (start, len) = (found.start / PAGE, (found.end - found.start) / PAGE);
+                    prop_assert!((found.start | found.end).is_multiple_of(PAGE));
+                    if model.is_free(wish, pages) {
+                        prop_assert_eq!((start, len), (wish, pages), "the wish is free");
+                    } else if let Some(first) = model.first_fit(pages) {
+                        prop_assert_eq!((start, len), (first, pages), "the first range that is long enough");
+                    } else {
+                        prop_assert_eq!(len, model.longest(), "the longest there is");
+                    }
+                    model.take(start, len, kind);
+                }
+                Request::Frame => {
+                    let found = frames.allocate_frame().map(|frame| frame.start_address().as_u64() / PAGE);
+                    prop_assert_eq!(found, model.first_fit(1));
+                    if let Some(page) = found {
+                        model.take(page, 1, MemoryRegionKind::BOOTLOADER);
+                    }
+                }
+            }
+            prop_assert_eq!(frames.free_len(), model.free.len() as u64 * PAGE);
+            for pages in [1, 5, 17] {
+                prop_assert_eq!(frames.find(pages * PAGE), model.first_fit(pages).map(|page| page * PAGE));
+            }
+            prop_assert_eq!(frames.taken(), model.runs(), "sorted, disjoint and joined");
+        }
+    }
+}
+
+#[test]
+fn more_runs_than_there_is_room_for_are_told_and_not_taken() {
+    let reports: Vec<_> = (0..RUNS_MAX as u64 + 2)
+        .map(|index| 0x10_0000 + 2 * index * PAGE)
+        .map(|start| MemoryRegion::new(start, start + PAGE, MemoryRegionKind::USABLE))
+        .collect();
+    let regions = checked_overlay(&reports);
+    let mut frames = Frames::new(&regions);
+    for _ in 0..RUNS_MAX {
+        assert!(frames.take_whole(PAGE, MemoryRegionKind::KERNEL, Purpose::Kernel).is_ok());
+    }
+    let expected = BootError::TooFragmented { expected: RUNS_MAX };
+    assert_eq!(frames.take_whole(PAGE, MemoryRegionKind::KERNEL, Purpose::Kernel), Err(expected));
+    assert_eq!(frames.take_some(0, PAGE, MemoryRegionKind::KERNEL, Purpose::Kernel), Err(expected));
+    assert_eq!(frames.free_len(), 2 * PAGE, "nothing was taken");
+}

@@ -1,0 +1,140 @@
+//! Page tables as the CPU reads them (Intel SDM volume 3, section 4.5), bit by bit and without the x86_64 crate.
+
+use loader::paging::PagingFeatures;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use x86_64::structures::paging::mapper::PageTableFrameMapping;
+use x86_64::structures::paging::{PageTable, PhysFrame};
+
+const PRESENT: u64 = 1 << 0;
+const WRITABLE: u64 = 1 << 1;
+const LARGE: u64 = 1 << 7;
+const NO_EXECUTE: u64 = 1 << 63;
+const ADDR: u64 = 0x000f_ffff_ffff_f000;
+
+/// A table, as entries.
+type Table = [u64; 512];
+
+/// Host memory for page tables: each physical frame that is asked for gets a page, full of garbage.
+#[derive(Default)]
+pub(crate) struct Arena(RefCell<BTreeMap<u64, *mut Table>>);
+
+#[repr(align(4096))]
+struct Aligned(#[expect(dead_code, reason = "only its size and alignment count")] Table);
+
+// SAFETY: each frame has a page of its own, aligned, which lives as long as the arena.
+unsafe impl PageTableFrameMapping for &Arena {
+    fn frame_to_pointer(&self, frame: PhysFrame) -> *mut PageTable {
+        let mut tables = self.0.borrow_mut();
+        let new = || Box::into_raw(Box::new(Aligned([0xa5a5_a5a5_a5a5_a5a5; 512]))).cast();
+        tables.entry(frame.start_address().as_u64()).or_insert_with(new).cast()
+    }
+}
+
+impl Arena {
+    /// The frames that were asked for.
+    pub(crate) fn frames(&self) -> Vec<u64> {
+        self.0.borrow().keys().copied().collect()
+    }
+
+    fn table(&self, addr: u64) -> Table {
+        let table = *self.0.borrow().get(&addr).unwrap_or_else(|| panic!("no page table at {addr:#x}"));
+        // SAFETY: the page is live and holds integers; nobody writes to it while the tables are being walked.
+        unsafe { table.read() }
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        for table in self.0.borrow().values() {
+            // SAFETY: it came from a box of this type, and nothing points to it any more.
+            drop(unsafe { Box::from_raw(table.cast::<Aligned>()) });
+        }
+    }
+}
+
+/// Neighbouring addresses that are mapped to neighbouring memory with the same rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Mapping {
+    pub(crate) virtual_addr: u64,
+    pub(crate) physical_addr: u64,
+    pub(crate) len: u64,
+    pub(crate) writable: bool,
+    pub(crate) executable: bool,
+}
+
+/// Everything that the tables map, sorted and joined. Checks on the way that no entry has a bit set which the CPU would
+/// take for something else, and that every frame of the arena is one table of the tree.
+pub(crate) fn mappings(arena: &Arena, root_addr: u64, features: PagingFeatures) -> Vec<Mapping> {
+    let mut walk = Walk { arena, features, found: Vec::new(), tables: Vec::new() };
+    walk.table(root_addr, 3, 0, true, true);
+    walk.tables.sort_unstable();
+    assert_eq!(walk.tables, arena.frames(), "each frame taken for tables is one table");
+    joined(walk.found)
+}
+
+struct Walk<'a> {
+    arena: &'a Arena,
+    features: PagingFeatures,
+    found: Vec<Mapping>,
+    tables: Vec<u64>,
+}
+
+impl Walk<'_> {
+    /// Walks a table; its entries each stand for 2^(12 + 9 * level) bytes.
+    fn table(&mut self, addr: u64, level: u32, virtual_start: u64, writable: bool, executable: bool) {
+        self.tables.push(addr);
+        let entry_len = 1 << (12 + 9 * level);
+        for (index, entry) in (0..).zip(self.arena.table(addr)) {
+            if entry & PRESENT == 0 {
+                assert_eq!(entry, 0, "an entry that is not there is zero");
+                continue;
+            }
+            let low = virtual_start + index * entry_len;
+            let sign_extended = if low & 1 << 47 == 0 { low } else { low | 0xffff_0000_0000_0000 };
+            let virtual_addr = if level == 3 { sign_extended } else { low };
+            let writable = writable && entry & WRITABLE != 0;
+            let executable = executable && entry & NO_EXECUTE == 0;
+            let mut allowed = PRESENT | WRITABLE | ADDR;
+            if self.features.no_execute {
+                allowed |= NO_EXECUTE;
+            }
+            if level == 1 || level == 2 && self.features.gib_pages {
+                allowed |= LARGE;
+            }
+            assert_eq!(entry & !allowed, 0, "entry {entry:#x} of level {level} at {virtual_addr:#x}");
+            if level == 0 || entry & LARGE != 0 {
+                let physical_addr = entry & ADDR;
+                assert!(physical_addr.is_multiple_of(entry_len), "a large page off its boundary");
+                self.found.push(Mapping {
+                    virtual_addr,
+                    physical_addr,
+                    len: entry_len,
+                    writable,
+                    executable,
+                });
+            } else {
+                self.table(entry & ADDR, level - 1, virtual_addr, writable, executable);
+            }
+        }
+    }
+}
+
+/// Sorts mappings and joins those that continue each other.
+pub(crate) fn joined(mut mappings: Vec<Mapping>) -> Vec<Mapping> {
+    mappings.retain(|mapping| mapping.len > 0);
+    mappings.sort_unstable();
+    mappings.dedup_by(|next, last| {
+        let rights = |mapping: &Mapping| (mapping.writable, mapping.executable);
+        let end = u128::from(last.virtual_addr) + u128::from(last.len);
+        assert!(end <= u128::from(next.virtual_addr), "mapped twice: {last:x?} {next:x?}");
+        let continues = end == u128::from(next.virtual_addr)
+            && last.physical_addr + last.len == next.physical_addr
+            && rights(last) == rights(next);
+        if continues {
+            last.len += next.len;
+        }
+        continues
+    });
+    mappings
+}

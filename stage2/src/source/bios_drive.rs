@@ -1,0 +1,171 @@
+//! The drive that was booted, read through INT 13h into the bounce buffer: by LBA where the BIOS has EDD, by cylinder,
+//! head and sector where it has not (floppies, BIOSes of before 1998).
+
+use crate::bios::{self, BiosRegisters, INT_DISK, far_pointer};
+use crate::{a20, protected_mode};
+use loader::BootError;
+use loader::int13::{DiskAddressPacket, DriveParameters, Geometry};
+use loader::load::Disk;
+
+/// Reads are tried this often, with a reset of the drive in between.
+const TRIES: u32 = 3;
+
+const RESET: u8 = 0x00;
+const READ_CHS: u8 = 0x02;
+const GET_GEOMETRY: u8 = 0x08;
+const CHECK_EDD: u8 = 0x41;
+const READ_EDD: u8 = 0x42;
+const GET_PARAMETERS: u8 = 0x48;
+
+/// A drive, and the way to read it.
+pub(crate) struct BiosDisk {
+    drive: u8,
+    access: Access,
+}
+
+enum Access {
+    Edd,
+    Chs(Geometry),
+}
+
+impl BiosDisk {
+    /// Finds out how the drive can be read.
+    ///
+    /// # Errors
+    /// `NoGeometry` when there is neither EDD nor a geometry.
+    pub(crate) fn open(drive: u8) -> Result<Self, BootError> {
+        let access = if has_edd(drive) { Access::Edd } else { Access::Chs(geometry(drive)?) };
+        Ok(Self { drive, access })
+    }
+
+    /// Makes sure that the drive has all of the image's sectors, where the BIOS tells. Without EDD the geometry says
+    /// what the drive could hold, not what is in it.
+    ///
+    /// # Errors
+    /// `DiskTooSmall`.
+    pub(crate) fn check_size(&self, expected: u64) -> Result<(), BootError> {
+        let Access::Edd = self.access else { return Ok(()) };
+        let mut parameters = DriveParameters::BLANK;
+        let (ds, offset) = far_pointer(&raw mut parameters as u32);
+        let registers = BiosRegisters { esi: offset.into(), ds, ..BiosRegisters::default() };
+        // SAFETY: the BIOS writes to DS:SI as many bytes as the structure says it has.
+        let registers = unsafe { call(GET_PARAMETERS, self.drive, registers) };
+        let found = parameters.sectors();
+        let told = !registers.carry() && found > 0;
+        if told && found < expected { Err(BootError::DiskTooSmall { found, expected }) } else { Ok(()) }
+    }
+
+    /// Reads sectors from `lba` on to `target_addr`: as many as one call can, up to `sectors`. Tries again when that
+    /// fails. Gives the number of sectors that were read.
+    fn read_some(&self, lba: u64, sectors: u32, target_addr: u32) -> Result<u32, BootError> {
+        let mut tries = 0;
+        loop {
+            let result = match &self.access {
+                Access::Edd => self.read_edd(lba, sectors, target_addr),
+                Access::Chs(geometry) => self.read_chs(geometry, lba, sectors, target_addr),
+            };
+            tries += 1;
+            if result.is_ok() || tries == TRIES {
+                return result;
+            }
+            // SAFETY: a reset touches the controller and the BIOS's own data.
+            unsafe { call(RESET, self.drive, BiosRegisters::default()) };
+        }
+    }
+
+    fn read_edd(&self, lba: u64, sectors: u32, target_addr: u32) -> Result<u32, BootError> {
+        let mut packet = DiskAddressPacket::new(lba, sectors, far_pointer(target_addr));
+        let (ds, offset) = far_pointer(&raw mut packet as u32);
+        let registers = BiosRegisters { esi: offset.into(), ds, ..BiosRegisters::default() };
+        // SAFETY: the BIOS writes the sectors to the bounce buffer, which has room for them, and to the packet.
+        let registers = unsafe { call(READ_EDD, self.drive, registers) };
+        if registers.carry() {
+            return Err(BootError::DiskRead { lba, status: registers.ah(), tries: TRIES });
+        }
+        let found = packet.sectors.into();
+        if found != sectors {
+            return Err(BootError::DiskReadShort { lba, found, expected: sectors });
+        }
+        Ok(sectors)
+    }
+
+    fn read_chs(
+        &self,
+        geometry: &Geometry,
+        lba: u64,
+        sectors: u32,
+        target_addr: u32,
+    ) -> Result<u32, BootError> {
+        let beyond = BootError::BeyondChs { lba, expected: geometry.sectors().into() };
+        let (place, left_on_track) = geometry.locate(lba).ok_or(beyond)?;
+        let sectors = sectors.min(left_on_track);
+        let (cx, dh) = place.to_registers();
+        let (es, offset) = far_pointer(target_addr);
+        let registers = BiosRegisters {
+            eax: sectors,
+            ebx: offset.into(),
+            ecx: cx.into(),
+            edx: u32::from(dh) << 8,
+            es,
+            ..BiosRegisters::default()
+        };
+        // SAFETY: the BIOS writes the sectors to the bounce buffer, which has room for them.
+        let registers = unsafe { call(READ_CHS, self.drive, registers) };
+        if registers.carry() {
+            return Err(BootError::DiskRead { lba, status: registers.ah(), tries: TRIES });
+        }
+        Ok(sectors)
+    }
+}
+
+impl Disk for BiosDisk {
+    fn read(&mut self, lba: u64, sectors: u32) -> Result<&[u8], BootError> {
+        assert!(sectors <= layout::MAX_READ_SECTORS);
+        let mut done = 0;
+        while done < sectors {
+            let target_addr = layout::BOUNCE_BUFFER_ADDR + done * layout::SECTOR_LEN;
+            done += self.read_some(lba + u64::from(done), sectors - done, target_addr)?;
+        }
+        protected_mode::check_stack()?;
+        // What follows copies to memory above 1 MiB, and some BIOSes close the gate behind them.
+        a20::open()?;
+        let len = (sectors * layout::SECTOR_LEN) as usize;
+        // SAFETY: the bounce buffer is set aside for this in `layout`; nobody else reads or writes it, and the borrow
+        // of `self` keeps the next read away.
+        Ok(unsafe { core::slice::from_raw_parts(layout::BOUNCE_BUFFER_ADDR as *const u8, len) })
+    }
+}
+
+/// Whether the BIOS reads this drive by disk address packets (EDD-3, section 8.1).
+fn has_edd(drive: u8) -> bool {
+    const PACKET_ACCESS: u32 = 1 << 0;
+    let registers = BiosRegisters { ebx: 0x55aa, ..BiosRegisters::default() };
+    // SAFETY: the BIOS writes to its own data only.
+    let registers = unsafe { call(CHECK_EDD, drive, registers) };
+    !registers.carry() && registers.ebx & 0xffff == 0xaa55 && registers.ecx & PACKET_ACCESS != 0
+}
+
+/// The shape of a drive without EDD.
+fn geometry(drive: u8) -> Result<Geometry, BootError> {
+    // SAFETY: the BIOS writes to its own data only; ES:DI = 0:0 guards against some that misread it.
+    let registers = unsafe { call(GET_GEOMETRY, drive, BiosRegisters::default()) };
+    let cx = (registers.ecx & 0xffff) as u16;
+    let geometry = Geometry::from_registers(cx, (registers.edx & 0xffff) as u16);
+    geometry.filter(|_| !registers.carry()).ok_or(BootError::NoGeometry {
+        drive,
+        status: registers.ah(),
+        sectors: u32::from(cx & 0x3f),
+    })
+}
+
+/// Runs a disk service on a drive. AL and DH are those of `registers`.
+///
+/// # Safety
+/// As for [`bios::call`].
+unsafe fn call(function: u8, drive: u8, mut registers: BiosRegisters) -> BiosRegisters {
+    registers.eax |= u32::from(function) << 8;
+    registers.edx |= u32::from(drive);
+    // SAFETY: the caller vouches for what this function writes to.
+    unsafe { bios::call(INT_DISK, &mut registers) };
+    registers
+}

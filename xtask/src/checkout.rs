@@ -1,0 +1,110 @@
+//! Where the checkout and its build results lie, and how to call cargo from inside a `cargo run`.
+
+use anyhow::{Context, Result};
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use xshell::{Cmd, Shell, cmd};
+
+/// The checkout and where its results go.
+pub(crate) struct Checkout {
+    /// The checkout's top folder.
+    pub(crate) root: PathBuf,
+    /// Cargo's target folder: `target`, `$CARGO_TARGET_DIR`, or what a configuration file says.
+    pub(crate) target: PathBuf,
+}
+
+impl Checkout {
+    /// Asks cargo, which knows every way to say where results go.
+    pub(crate) fn find(shell: &Shell) -> Result<Self> {
+        let manifest_dir =
+            env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let root = Path::new(&manifest_dir).parent().context("xtask lies in the checkout")?.to_owned();
+        let manifest = root.join("Cargo.toml");
+        let cargo = active_cargo();
+        let metadata =
+            cmd!(shell, "{cargo} metadata --format-version 1 --no-deps --manifest-path {manifest}")
+                .quiet()
+                .read()
+                .context("cannot ask cargo for the target folder")?;
+        let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
+        let target =
+            metadata["target_directory"].as_str().context("`cargo metadata` names no target folder")?;
+        Ok(Self { root, target: target.into() })
+    }
+
+    /// Where xtask puts its results.
+    pub(crate) fn output(&self) -> PathBuf {
+        self.target.join("doorstep")
+    }
+
+    /// The path as a person would write it: relative to the working directory where it lies below that.
+    pub(crate) fn display(path: &Path) -> String {
+        let here = env::current_dir().unwrap_or_default();
+        path.strip_prefix(here).unwrap_or(path).display().to_string()
+    }
+}
+
+/// The cargo that runs xtask.
+pub(crate) fn active_cargo() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// A command without what `cargo run` and rustup put into our environment: another toolchain must not see it.
+///
+/// Flags for the host's compiler go as well: they were not meant for the bare machine, and the same sources are to
+/// give the same image.
+pub(crate) fn without_cargo_environment(mut command: Cmd<'_>) -> Cmd<'_> {
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(|name| set_by_cargo(name) || meant_for_the_host(name)) {
+            command = command.env_remove(name);
+        }
+    }
+    match library_path_without_cargo(env::var_os("LD_LIBRARY_PATH")) {
+        Some(path) => command.env("LD_LIBRARY_PATH", path),
+        None => command.env_remove("LD_LIBRARY_PATH"),
+    }
+}
+
+fn set_by_cargo(name: &str) -> bool {
+    const NAMES: [&str; 6] = [
+        "CARGO",
+        "CARGO_CRATE_NAME",
+        "CARGO_PRIMARY_PACKAGE",
+        "RUSTUP_TOOLCHAIN",
+        "RUSTUP_TOOLCHAIN_SOURCE",
+        "RUST_RECURSION_COUNT",
+    ];
+    const PREFIXES: [&str; 3] = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_"];
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn meant_for_the_host(name: &str) -> bool {
+    const NAMES: [&str; 8] = [
+        "CARGO_TARGET_DIR",
+        "CARGO_BUILD_TARGET",
+        "CARGO_BUILD_TARGET_DIR",
+        "CARGO_BUILD_RUSTC",
+        "CARGO_BUILD_RUSTFLAGS",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "RUSTFLAGS",
+        "RUSTC",
+    ];
+    NAMES.contains(&name) || name.starts_with("CARGO_PROFILE_")
+}
+
+/// `cargo run` puts the folders of its own toolchain and results in front.
+fn library_path_without_cargo(path: Option<OsString>) -> Option<OsString> {
+    let toolchain = env::var_os("CARGO").map(PathBuf::from);
+    let toolchain = toolchain.as_deref().and_then(|cargo| cargo.parent()?.parent());
+    let results = env::current_exe().ok();
+    let results = results.as_deref().and_then(Path::parent);
+    let is_cargos = |folder: &Path| {
+        results.is_some_and(|results| folder.starts_with(results))
+            || toolchain.is_some_and(|toolchain| {
+                folder == toolchain.join("lib") || folder.starts_with(toolchain.join("lib/rustlib"))
+            })
+    };
+    let kept: Vec<PathBuf> = env::split_paths(&path?).filter(|folder| !is_cargos(folder)).collect();
+    if kept.is_empty() { None } else { env::join_paths(kept).ok() }
+}
