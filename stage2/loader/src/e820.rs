@@ -30,7 +30,97 @@ pub const USABLE_END: u64 = 1 << 46;
 
 const PAGE: u64 = layout::PAGE_LEN as u64;
 
-/// An entry as the BIOS writes it (ACPI 6, section 15.1, table 15.2).
+/// `SMAP` in ASCII: goes in with every call and comes back with every answer.
+pub const SIGNATURE: u32 = u32::from_be_bytes(*b"SMAP");
+
+/// What the BIOS returns from one call, besides the entry (ACPI 6.4, section 15.1, table 15.3).
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// The carry flag: the BIOS does not know the function or, after the first call, has no more entries.
+    pub carry: bool,
+    /// [`SIGNATURE`].
+    pub eax: u32,
+    /// The continuation value for the next call; 0 with the last answer.
+    pub ebx: u32,
+    /// Bytes of the entry: [`Entry::LEN_MIN`] to [`Entry::LEN`].
+    pub ecx: u32,
+}
+
+/// Asks the BIOS for its entries and reports those that count ([`Entry`] says which they are), in no promised order.
+///
+/// `ask` makes one call, given the continuation value and the entry to be written.
+///
+/// # Errors
+/// `NoMemoryMap` when the BIOS does not know the function or tells of no entry, `MemoryMapTooLong` when it does not
+/// come to an end.
+pub fn collect(
+    reports: &mut Reports,
+    mut ask: impl FnMut(u32, &mut Entry) -> Answer,
+) -> Result<(), BootError> {
+    let mut collector = Collector { certain: reports.len(), reports, some_enabled: false };
+    let mut continuation = 0;
+    let mut is_empty = true;
+    for _ in 0..ENTRIES_MAX {
+        let mut entry = Entry::BLANK;
+        let Answer { carry, eax, ebx, ecx } = ask(continuation, &mut entry);
+        let no_memory_map = Err(BootError::NoMemoryMap { eax, ecx });
+        match (carry, eax, ecx) {
+            (true, _, _) => {}
+            (false, SIGNATURE, Entry::LEN_MIN..=Entry::LEN) => {
+                collector.add(&entry, ecx)?;
+                is_empty = false;
+            }
+            _ => return no_memory_map,
+        }
+        // Carry ends the list, too, without an entry.
+        if carry || ebx == 0 {
+            return if is_empty { no_memory_map } else { Ok(()) };
+        }
+        continuation = ebx;
+    }
+    Err(BootError::MemoryMapTooLong { expected: ENTRIES_MAX })
+}
+
+/// Reports entry by entry, although a later one may tell that an earlier one does not count.
+struct Collector<'reports> {
+    /// Those that count; behind them, those that count as long as no entry is enabled.
+    reports: &'reports mut Reports,
+    /// Number of the former.
+    certain: usize,
+    /// Whether there is an enabled entry.
+    some_enabled: bool,
+}
+
+impl Collector<'_> {
+    /// Takes an entry of which the BIOS wrote `len` bytes.
+    fn add(&mut self, entry: &Entry, len: u32) -> Result<(), BootError> {
+        let has_attributes = len == Entry::LEN;
+        let enabled = entry.attributes & Entry::ENABLED != 0;
+        if has_attributes && enabled {
+            self.some_enabled = true;
+            self.reports.truncate(self.certain);
+        }
+        let Some(region) = entry.region() else { return Ok(()) };
+        let certain = region.kind == MemoryRegionKind::USABLE || !has_attributes || enabled;
+        if !certain && self.some_enabled {
+            return Ok(());
+        }
+        report(self.reports, region)?;
+        if certain {
+            let last = self.reports.len() - 1;
+            self.reports.swap(self.certain, last);
+            self.certain += 1;
+        }
+        Ok(())
+    }
+}
+
+/// An entry as the BIOS writes it (ACPI 6.4, section 15.1, tables 15.4 and 15.5).
+///
+/// It may end with extended attributes, whose bit 0 would say whether the entry counts (ACPI 3: "enabled"; ACPI 6:
+/// always set). But there are BIOSes that leave it clear in every entry, and Linux ignores it
+/// (arch/x86/boot/memory.c). Here a usable entry counts whatever the bit says, so that no memory is lost. Any other
+/// entry counts, too, unless its bit is clear while another entry's bit is set: that BIOS knows the bit and means it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes)]
 pub struct Entry {
@@ -49,8 +139,8 @@ impl Entry {
     /// Bytes that an entry has at least: those without extended attributes.
     pub const LEN_MIN: u32 = 20;
 
-    /// Extended attributes, bit 0: the entry counts. Set before the BIOS is asked, because one that returns
-    /// [`Self::LEN_MIN`] bytes leaves it alone.
+    /// Extended attributes, bit 0. Set before the BIOS is asked: one may say that it wrote [`Self::LEN`] bytes and leave
+    /// this word alone.
     const ENABLED: u32 = 1;
 
     /// What the BIOS is given to overwrite.
@@ -65,7 +155,7 @@ impl Entry {
         Self { base_low, base_high, len_low, len_high, kind, attributes }
     }
 
-    /// The region that the entry reports; nothing when it is empty or does not count.
+    /// The region that the entry reports, if it counts; nothing when it is empty.
     ///
     /// A range that would pass 2^64 ends there, less one byte.
     #[must_use]
@@ -80,7 +170,7 @@ impl Entry {
             5 => MemoryRegionKind::BAD,
             _ => MemoryRegionKind::RESERVED,
         };
-        (end > start && self.attributes & Self::ENABLED != 0).then_some(MemoryRegion::new(start, end, kind))
+        (end > start).then_some(MemoryRegion::new(start, end, kind))
     }
 }
 

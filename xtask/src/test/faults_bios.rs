@@ -140,14 +140,17 @@ const MAPS: &[(&str, Manners, Map, &[&str])] = &[
         &["0x7fe0000..0x8000000 reserved"],
     ),
     (
-        "entries_that_do_not_count",
+        "attributes_all_zero",
+        GOOD,
+        || USUAL.map(|(addr, len, kind, _)| (addr, len, kind, 0)).to_vec(),
+        &["0x7fe0000..0x8000000 reserved", "0xfffc0000..0x100000000 reserved"],
+    ),
+    (
+        "attributes_of_some_zero",
         GOOD,
         || {
-            usual_and(&[
-                (0x100_0000, 0x100_0000, 2, 0),
-                (0, 0x800_0000, 5, 0),
-                (0x10_0000_0000, 0x1000, 1, 0),
-            ])
+            let usual = USUAL.map(|(addr, len, kind, _)| (addr, len, kind, u32::from(kind != 1)));
+            [(0x100_0000, 0x100_0000, 2, 0), (0, 0x800_0000, 5, 0)].into_iter().chain(usual).collect()
         },
         &["0x7fe0000..0x8000000 reserved"],
     ),
@@ -272,13 +275,13 @@ fn shows_map(scene: &Scene, manners: Manners, map: &[Reported], sure: &[&str]) -
     Ok(())
 }
 
-/// What stage2 makes of the entries, with what it adds.
+/// What stage2 is to make of the entries, with what it adds.
 fn overlaid(map: &[Reported], manners: Manners) -> Vec<(u64, u64, String)> {
-    let counts = |&(addr, len, kind, attributes): &Reported| {
-        let attributes = if manners.entry_len.get() < 24 { 1 } else { attributes };
-        Entry::new(addr, len, kind, attributes).region()
-    };
-    let mut reports: Vec<MemoryRegion> = map.iter().filter_map(counts).collect();
+    let has_attributes = manners.entry_len.get() == 24;
+    let bit_is_meant = has_attributes && map.iter().any(|&(.., attributes)| attributes & 1 == 1);
+    let counts = |&&(.., kind, attributes): &&Reported| kind == 1 || attributes & 1 == 1 || !bit_is_meant;
+    let region = |&(addr, len, kind, attributes): &Reported| Entry::new(addr, len, kind, attributes).region();
+    let mut reports: Vec<MemoryRegion> = map.iter().filter(counts).filter_map(region).collect();
     let ebda_start = e820::ebda_start(0x9fc0, 639 - odd_bios::RESIDENT_KIB);
     for (start, end) in [(0, layout::PAGE_LEN.into()), (ebda_start, e820::EBDA_END)] {
         reports.push(MemoryRegion::new(start, end, MemoryRegionKind::RESERVED));

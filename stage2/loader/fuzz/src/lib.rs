@@ -9,7 +9,7 @@ use elf::abi::{PF_R, PF_W, PF_X, PT_LOAD};
 use elf::endian::LittleEndian;
 use elf::file::{FileHeader, parse_ident};
 use elf::segment::{ProgramHeader, SegmentTable};
-use loader::e820::{ENTRIES_MAX, Entry, Regions, Reports};
+use loader::e820::{Answer, ENTRIES_MAX, Regions, Reports, SIGNATURE};
 use loader::elf::Kernel;
 use loader::frames::Frames;
 use loader::load::{LoadedKernel, load_kernel};
@@ -19,25 +19,30 @@ use loader::{BootError, e820};
 
 use support::kernel_file::{SegmentSpec, kernel_file};
 use support::machine::{ExpectedSegment, FakeDisk, FakeMemory, check_loaded, manifest_of};
-use support::memory_map::checked_overlay;
+use support::memory_map::{Reply, checked_collect, checked_overlay};
 use support::page_walk::{Arena, mappings};
 
 const PAGE: u64 = layout::PAGE_LEN as u64;
 
-/// Entries of the memory map, as the BIOS writes them.
+/// Answers of a BIOS that is asked for the memory map: an entry as it writes it, then ECX and [`FLOW`] in a byte each.
 pub fn e820(bytes: &[u8]) {
     let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
     let half = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("four bytes"));
-    let mut reports = Reports::new();
-    for bytes in bytes.chunks_exact(24).take(ENTRIES_MAX) {
-        let entry =
-            Entry::new(word(&bytes[..8]), word(&bytes[8..16]), half(&bytes[16..20]), half(&bytes[20..]));
-        if let Some(region) = entry.region() {
-            e820::report(&mut reports, region).expect("there is room for this many");
-        }
+    let reply = |bytes: &[u8]| {
+        let words = (word(&bytes[..8]), word(&bytes[8..16]), half(&bytes[16..20]), half(&bytes[20..24]));
+        let (ecx, (carry, eax, ebx)) = (bytes[24].into(), FLOW[usize::from(bytes[25]) % FLOW.len()]);
+        Reply { answer: Answer { carry, eax, ebx, ecx }, ..Reply::entry(words) }
+    };
+    let replies: Vec<_> = bytes.chunks_exact(26).take(ENTRIES_MAX + 2).map(reply).collect();
+    match checked_collect(&replies) {
+        Ok(reports) => drop(checked_overlay(&reports)),
+        Err(error) => check_error(&error),
     }
-    checked_overlay(&reports);
 }
+
+/// Carry, EAX and EBX: of an entry that is not the last one, of the last one, at the end, and where they make no sense.
+const FLOW: [(bool, u32, u32); 4] =
+    [(false, SIGNATURE, 1), (false, SIGNATURE, 0), (true, 0x8600, 0), (false, 0xe820, 1)];
 
 /// A manifest sector, with the right checksum.
 pub fn manifest(bytes: &[u8]) {
@@ -198,7 +203,7 @@ fn check_error(error: &BootError) {
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     let file = small_kernel();
     match target {
-        "e820" => vec![memory_of_a_pc()],
+        "e820" => vec![memory_of_a_pc(1), memory_of_a_pc(0)],
         "elf" => vec![[&0u32.to_le_bytes(), &*file].concat()],
         "manifest" => {
             let manifest = Manifest { command_line: "log=debug", ..manifest_of(&file, 9) };
@@ -217,8 +222,8 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     }
 }
 
-/// What SeaBIOS reports for 128 MiB.
-fn memory_of_a_pc() -> Vec<u8> {
+/// What SeaBIOS reports for 128 MiB, with these attributes.
+fn memory_of_a_pc(attributes: u32) -> Vec<u8> {
     let entries = [
         (0, 0x9_fc00, 1),
         (0x9_fc00, 0x400, 2),
@@ -229,7 +234,9 @@ fn memory_of_a_pc() -> Vec<u8> {
         (0xfd_0000_0000, 0x3_0000_0000, 2),
     ];
     let bytes = |(base, len, kind): (u64, u64, u32)| {
-        [&base.to_le_bytes()[..], &len.to_le_bytes(), &kind.to_le_bytes(), &1u32.to_le_bytes()].concat()
+        let words =
+            [&base.to_le_bytes()[..], &len.to_le_bytes(), &kind.to_le_bytes(), &attributes.to_le_bytes()];
+        [&words.concat()[..], &[24, 0]].concat()
     };
     entries.into_iter().flat_map(bytes).collect()
 }

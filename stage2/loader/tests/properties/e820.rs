@@ -1,12 +1,12 @@
 //! The memory map: whatever a BIOS reports, a kernel gets one that it can rely on.
 
 use crate::cases;
-use crate::support::memory_map::checked_overlay;
+use crate::support::memory_map::{Reply, checked_collect, checked_overlay};
 use boot_info::{MemoryRegion, MemoryRegionKind};
 use loader::BootError;
 use loader::e820::{
-    EBDA_END, ENTRIES_MAX, Entry, REGIONS_MAX, REPORTS_MAX, Reports, USABLE_END, ebda_start, report,
-    usable_len,
+    Answer, EBDA_END, ENTRIES_MAX, Entry, REGIONS_MAX, REPORTS_MAX, Reports, SIGNATURE, USABLE_END,
+    ebda_start, report, usable_len,
 };
 use loader::frames::RUNS_MAX;
 use proptest::collection::vec;
@@ -33,17 +33,57 @@ fn addr() -> impl Strategy<Value = u64> {
     ]
 }
 
-/// An entry: usable, of a known kind or of one that only this BIOS knows; counted or not.
-fn entry() -> impl Strategy<Value = Entry> {
+/// The words of an entry: usable, of a known kind or of one that only this BIOS knows; enabled or not.
+fn words() -> impl Strategy<Value = (u64, u64, u32, u32)> {
     let len = prop_oneof![2 => Just(0), 8 => 1..4 * PAGE, 4 => (1..8u64).prop_map(|pages| pages * PAGE), 2 => any::<u64>()];
     let kind = prop_oneof![6 => Just(1), 5 => 0..9u32, 1 => any::<u32>()];
-    let attributes = prop_oneof![8 => Just(1), 1 => Just(0), 1 => any::<u32>()];
+    let attributes = prop_oneof![4 => Just(1), 4 => Just(0), 1 => any::<u32>()];
     (addr(), len, kind, attributes)
-        .prop_map(|(base, len, kind, attributes)| Entry::new(base, len, kind, attributes))
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    words().prop_map(|(base, len, kind, attributes)| Entry::new(base, len, kind, attributes))
+}
+
+/// What a BIOS does: mostly right, sometimes without attributes, at the end, or making no sense.
+fn reply() -> impl Strategy<Value = Reply> {
+    let carry = prop::bool::weighted(0.02);
+    let eax = prop_oneof![60 => Just(SIGNATURE), 1 => any::<u32>()];
+    let ebx = prop_oneof![1 => Just(0), 30 => 1..9u32, 10 => any::<u32>()];
+    let ecx = prop_oneof![40 => Just(24), 10 => Just(20), 5 => 20..25u32, 1 => any::<u32>()];
+    (words(), carry, eax, ebx, ecx)
+        .prop_map(|(words, carry, eax, ebx, ecx)| Reply { words, answer: Answer { carry, eax, ebx, ecx } })
+}
+
+/// A map in which each entry has these attributes.
+fn replies_with(attributes: u32, entries: &[(u64, u64, u32, u32)]) -> Vec<Reply> {
+    entries.iter().map(|&(base, len, kind, _)| Reply::entry((base, len, kind, attributes))).collect()
 }
 
 proptest! {
     #![proptest_config(cases(256))]
+
+    #[test]
+    fn the_entries_that_count_are_collected(replies in vec(reply(), 0..24)) {
+        if let Ok(reports) = checked_collect(&replies) {
+            checked_overlay(&reports);
+        }
+    }
+
+    #[test]
+    fn attributes_that_a_bios_leaves_zero_change_nothing(entries in vec(words(), 1..24)) {
+        let collected = |attributes| checked_collect(&replies_with(attributes, &entries)).unwrap();
+        prop_assert_eq!(checked_overlay(&collected(0)), checked_overlay(&collected(1)));
+    }
+
+    #[test]
+    fn no_usable_entry_is_lost(entries in vec(words(), 1..24)) {
+        let reports = checked_collect(&entries.iter().copied().map(Reply::entry).collect::<Vec<_>>()).unwrap();
+        for (base, len, ..) in entries.into_iter().filter(|&(_, len, kind, _)| len > 0 && kind == 1) {
+            let usable = MemoryRegion::new(base, base.saturating_add(len), MemoryRegionKind::USABLE);
+            prop_assert!(usable.is_empty() || reports.contains(&usable));
+        }
+    }
 
     #[test]
     fn overlapping_regions_take_the_less_usable_kind(entries in vec(entry(), 0..24)) {
@@ -73,7 +113,7 @@ proptest! {
     fn an_entry_reports_the_bytes_that_it_names(base in addr(), len in any::<u64>(), kind in any::<u32>(), bits in any::<u32>()) {
         let region = Entry::new(base, len, kind, bits).region();
         let end = u64::try_from(u128::from(base) + u128::from(len)).unwrap_or(u64::MAX);
-        prop_assert_eq!(region.is_some(), bits & 1 != 0 && end > base);
+        prop_assert_eq!(region.is_some(), end > base);
         if let Some(region) = region {
             prop_assert_eq!((region.start_addr, region.end_addr), (base, end));
             prop_assert_eq!(region.kind == MemoryRegionKind::USABLE, kind == 1);
@@ -85,13 +125,30 @@ proptest! {
     #![proptest_config(cases(8))]
 
     #[test]
-    fn the_longest_list_that_a_bios_may_report_fits(entries in vec(entry(), ENTRIES_MAX)) {
-        let mut reports = Reports::new();
-        for region in entries.iter().filter_map(Entry::region) {
-            prop_assert_eq!(report(&mut reports, region), Ok(()));
-        }
-        checked_overlay(&reports);
+    fn the_longest_list_that_a_bios_may_report_fits(entries in vec(words(), ENTRIES_MAX + 1)) {
+        let mut replies: Vec<_> = entries.into_iter().map(Reply::entry).collect();
+        let too_long = BootError::MemoryMapTooLong { expected: ENTRIES_MAX };
+        prop_assert_eq!(checked_collect(&replies), Err(too_long));
+        replies[ENTRIES_MAX - 1].answer.ebx = 0;
+        checked_overlay(&checked_collect(&replies).unwrap());
     }
+}
+
+#[test]
+fn a_map_without_entries_is_none() {
+    let none = |eax, ecx| Err(BootError::NoMemoryMap { eax, ecx });
+    assert_eq!(checked_collect(&[]), none(0x8600, 24), "carry at once");
+}
+
+#[test]
+fn an_entry_of_20_bytes_has_no_attributes() {
+    let mut short = Reply::entry((0x10_0000, 0x1000, 2, 0));
+    short.answer.ecx = 20;
+    let enabled = Reply::entry((0x20_0000, 0x1000, 1, 1));
+    assert_eq!(checked_collect(&[short, enabled]).unwrap().len(), 2, "it counts");
+    short.words.3 = 1;
+    let disabled = Reply::entry((0x20_0000, 0x1000, 2, 0));
+    assert_eq!(checked_collect(&[short, disabled]).unwrap().len(), 2, "it says nothing of others");
 }
 
 #[test]

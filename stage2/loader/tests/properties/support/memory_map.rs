@@ -1,9 +1,91 @@
-//! The memory map, byte by byte: what `overlay` has to come to.
+//! The memory map: what `collect` has to come to, entry by entry, and `overlay`, byte by byte.
 
 use boot_info::{MemoryRegion, MemoryRegionKind};
-use loader::e820::{self, Regions, USABLE_END};
+use loader::BootError;
+use loader::e820::{self, Answer, ENTRIES_MAX, Entry, Regions, Reports, SIGNATURE, USABLE_END};
 
 const PAGE: u64 = layout::PAGE_LEN as u64;
+
+/// What a BIOS does when it is called: it writes an entry {base, length, type, attributes}, and returns.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reply {
+    pub(crate) words: (u64, u64, u32, u32),
+    pub(crate) answer: Answer,
+}
+
+impl Reply {
+    /// The answer with carry set: there are no more entries.
+    pub(crate) const END: Self =
+        Self { words: (0, 1 << 20, 1, 1), answer: Answer { carry: true, eax: 0x8600, ebx: 0, ecx: 24 } };
+
+    /// An entry of the usual kind, to be followed by others.
+    pub(crate) fn entry(words: (u64, u64, u32, u32)) -> Self {
+        Self { words, answer: Answer { carry: false, eax: SIGNATURE, ebx: 1, ecx: Entry::LEN } }
+    }
+
+    fn raw(&self) -> Entry {
+        let (base, len, kind, attributes) = self.words;
+        Entry::new(base, len, kind, attributes)
+    }
+
+    fn is_entry(&self) -> bool {
+        !self.answer.carry && self.answer.eax == SIGNATURE && (20..=24).contains(&self.answer.ecx)
+    }
+
+    /// Bit 0 of the attributes, where there are any.
+    fn enabled(&self) -> Option<bool> {
+        (self.answer.ecx == 24).then_some(self.words.3 & 1 == 1)
+    }
+}
+
+/// Collects the entries of a BIOS that replies so, and at last with [`Reply::END`]; checks all that is promised.
+pub(crate) fn checked_collect(replies: &[Reply]) -> Result<Reports, BootError> {
+    let replies: Vec<_> = replies.iter().copied().chain([Reply::END]).collect();
+    let mut reports = Reports::new();
+    let (mut calls, mut expected_continuation) = (0, 0);
+    let result = e820::collect(&mut reports, |continuation, entry| {
+        assert_eq!((continuation, *entry), (expected_continuation, Entry::BLANK), "call {calls}");
+        let reply = replies[calls];
+        *entry = reply.raw();
+        expected_continuation = reply.answer.ebx;
+        calls += 1;
+        reply.answer
+    });
+    let is_last = |reply: &Reply| reply.answer.ebx == 0 || !reply.is_entry();
+    let expected_calls = 1 + replies.iter().position(is_last).expect("the last reply is one");
+    assert_eq!(calls, expected_calls.min(ENTRIES_MAX));
+    let found = result.map(|()| {
+        let mut found = reports.to_vec();
+        found.sort_by_key(|region| (region.start_addr, region.end_addr, region.kind));
+        found
+    });
+    let expected = if expected_calls > ENTRIES_MAX {
+        Err(BootError::MemoryMapTooLong { expected: ENTRIES_MAX })
+    } else {
+        expected_reports(&replies[..expected_calls])
+    };
+    assert_eq!(found, expected, "{replies:x?}");
+    found.map(|_| reports)
+}
+
+/// The regions of all entries that count, in order of their addresses. The last reply is the one that ends the list.
+fn expected_reports(replies: &[Reply]) -> Result<Vec<MemoryRegion>, BootError> {
+    let last = replies.last().expect("there is an end");
+    let entries: Vec<_> = replies.iter().filter(|reply| reply.is_entry()).collect();
+    let makes_sense = last.answer.carry || last.is_entry();
+    if entries.is_empty() || !makes_sense {
+        return Err(BootError::NoMemoryMap { eax: last.answer.eax, ecx: last.answer.ecx });
+    }
+    let bit_is_meant = entries.iter().any(|entry| entry.enabled() == Some(true));
+    let counts = |entry: &&&Reply| {
+        let is_usable = entry.words.2 == 1;
+        is_usable || entry.enabled() != Some(false) || !bit_is_meant
+    };
+    let mut regions: Vec<_> =
+        entries.iter().filter(counts).filter_map(|entry| entry.raw().region()).collect();
+    regions.sort_by_key(|region| (region.start_addr, region.end_addr, region.kind));
+    Ok(regions)
+}
 
 /// Overlays the reports and checks everything that is promised of the result.
 pub(crate) fn checked_overlay(reports: &[MemoryRegion]) -> Regions {
