@@ -42,7 +42,7 @@ pub struct Answer {
     pub eax: u32,
     /// The continuation value for the next call; 0 with the last answer.
     pub ebx: u32,
-    /// Bytes of the entry: [`Entry::LEN_MIN`] to [`Entry::LEN`].
+    /// Bytes of the entry: [`Entry::LEN_MIN`] to [`Entry::LEN`], or 0 when there is none in this answer.
     pub ecx: u32,
 }
 
@@ -65,7 +65,7 @@ pub fn collect(
         let Answer { carry, eax, ebx, ecx } = ask(continuation, &mut entry);
         let no_memory_map = Err(BootError::NoMemoryMap { eax, ecx });
         match (carry, eax, ecx) {
-            (true, _, _) => {}
+            (true, _, _) | (false, SIGNATURE, 0) => {}
             (false, SIGNATURE, Entry::LEN_MIN..=Entry::LEN) => {
                 collector.add(&entry, ecx)?;
                 is_empty = false;

@@ -154,6 +154,10 @@ const MAPS: &[(&str, Manners, Map, &[&str])] = &[
         },
         &["0x7fe0000..0x8000000 reserved"],
     ),
+    // The table has an entry there that would show.
+    ("first_without_length", without_len(1), || unwritten_at(0), &["0x7fe0000..0x8000000 reserved"]),
+    ("one_without_length", without_len(4), || unwritten_at(3), &["0x7fe0000..0x8000000 reserved"]),
+    ("last_without_length", without_len(7), || unwritten_at(6), &["0x7fe0000..0x8000000 reserved"]),
     (
         "near_2_to_the_64",
         GOOD,
@@ -196,6 +200,12 @@ const BAD_MAPS: &[(&str, Manners, Map, &str)] = &[
         || USUAL.to_vec(),
         "boot error E04: no memory map: INT 15h AX=E820h gave EAX=534D4150h ECX=00000013h, ",
     ),
+    (
+        "only_without_length",
+        without_len(1),
+        || vec![(0, 0x800_0000, 1, 1)],
+        "boot error E04: no memory map: INT 15h AX=E820h gave EAX=534D4150h ECX=00000000h, ",
+    ),
     ("of_300_entries", GOOD, || many(300), "boot error E05: memory map too long: more than 256 entries"),
     (
         "without_end",
@@ -215,6 +225,17 @@ const BAD_MAPS: &[(&str, Manners, Map, &str)] = &[
 fn usual_and(more: &[Reported]) -> Vec<Reported> {
     // In front, so that they are not simply overwritten by what comes later.
     more.iter().copied().chain(USUAL).collect()
+}
+
+const fn without_len(entry: u16) -> Manners {
+    Manners { without_len: U16::new(entry), ..GOOD }
+}
+
+/// The usual map with an entry at this index that makes much of its memory reserved.
+fn unwritten_at(index: usize) -> Vec<Reported> {
+    let mut entries = USUAL.to_vec();
+    entries.insert(index, (0x100_0000, 0x600_0000, 2, 1));
+    entries
 }
 
 /// The usual map with holes, up to this many entries.
@@ -278,10 +299,12 @@ fn shows_map(scene: &Scene, manners: Manners, map: &[Reported], sure: &[&str]) -
 /// What stage2 is to make of the entries, with what it adds.
 fn overlaid(map: &[Reported], manners: Manners) -> Vec<(u64, u64, String)> {
     let has_attributes = manners.entry_len.get() == 24;
-    let bit_is_meant = has_attributes && map.iter().any(|&(.., attributes)| attributes & 1 == 1);
+    let entries = (1..).zip(map).filter(|&(number, _)| number != manners.without_len.get());
+    let entries: Vec<Reported> = entries.map(|(_, &entry)| entry).collect();
+    let bit_is_meant = has_attributes && entries.iter().any(|&(.., attributes)| attributes & 1 == 1);
     let counts = |&&(.., kind, attributes): &&Reported| kind == 1 || attributes & 1 == 1 || !bit_is_meant;
     let region = |&(addr, len, kind, attributes): &Reported| Entry::new(addr, len, kind, attributes).region();
-    let mut reports: Vec<MemoryRegion> = map.iter().filter(counts).filter_map(region).collect();
+    let mut reports: Vec<MemoryRegion> = entries.iter().filter(counts).filter_map(region).collect();
     let ebda_start = e820::ebda_start(0x9fc0, 639 - odd_bios::RESIDENT_KIB);
     for (start, end) in [(0, layout::PAGE_LEN.into()), (ebda_start, e820::EBDA_END)] {
         reports.push(MemoryRegion::new(start, end, MemoryRegionKind::RESERVED));

@@ -45,12 +45,12 @@ fn entry() -> impl Strategy<Value = Entry> {
     words().prop_map(|(base, len, kind, attributes)| Entry::new(base, len, kind, attributes))
 }
 
-/// What a BIOS does: mostly right, sometimes without attributes, at the end, or making no sense.
+/// What a BIOS does: mostly right, sometimes without attributes, without an entry, at the end, or making no sense.
 fn reply() -> impl Strategy<Value = Reply> {
     let carry = prop::bool::weighted(0.02);
     let eax = prop_oneof![60 => Just(SIGNATURE), 1 => any::<u32>()];
     let ebx = prop_oneof![1 => Just(0), 30 => 1..9u32, 10 => any::<u32>()];
-    let ecx = prop_oneof![40 => Just(24), 10 => Just(20), 5 => 20..25u32, 1 => any::<u32>()];
+    let ecx = prop_oneof![40 => Just(24), 10 => Just(20), 10 => Just(0), 5 => 20..25u32, 1 => any::<u32>()];
     (words(), carry, eax, ebx, ecx)
         .prop_map(|(words, carry, eax, ebx, ecx)| Reply { words, answer: Answer { carry, eax, ebx, ecx } })
 }
@@ -83,6 +83,24 @@ proptest! {
             let usable = MemoryRegion::new(base, base.saturating_add(len), MemoryRegionKind::USABLE);
             prop_assert!(usable.is_empty() || reports.contains(&usable));
         }
+    }
+
+    #[test]
+    fn an_answer_without_an_entry_is_passed_over(
+        (entries, index) in vec(words(), 1..24).prop_flat_map(|entries| {
+            let len = entries.len();
+            (Just(entries), 0..=len)
+        }),
+        unwritten in words(),
+    ) {
+        let mut replies: Vec<_> = entries.into_iter().map(Reply::entry).collect();
+        let expected = checked_collect(&replies).unwrap();
+        let mut empty = Reply::entry(unwritten);
+        empty.answer.ecx = 0;
+        replies.insert(index, empty);
+        prop_assert_eq!(checked_collect(&replies).unwrap(), expected.clone());
+        replies.last_mut().unwrap().answer.ebx = 0;
+        prop_assert_eq!(checked_collect(&replies).unwrap(), expected);
     }
 
     #[test]
@@ -138,6 +156,11 @@ proptest! {
 fn a_map_without_entries_is_none() {
     let none = |eax, ecx| Err(BootError::NoMemoryMap { eax, ecx });
     assert_eq!(checked_collect(&[]), none(0x8600, 24), "carry at once");
+    let mut empty = Reply::entry((0, 1 << 20, 1, 1));
+    empty.answer.ecx = 0;
+    assert_eq!(checked_collect(&[empty; 3]), none(0x8600, 24), "carry at last");
+    empty.answer.ebx = 0;
+    assert_eq!(checked_collect(&[empty]), none(SIGNATURE, 0), "the only answer has no entry");
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub struct Manners {
     pub signature: U32,
     /// Where the CPU raises a debug exception when it reads or writes; 0: nowhere.
     pub trap_addr: U32,
+    /// The E820 entry, counted from 1, that comes with a length of 0; 0: none does.
+    pub without_len: U16,
 }
 
 impl Manners {
@@ -69,5 +71,6 @@ impl Manners {
         entry_len: U16::new(24),
         signature: U32::new(0x534d_4150),
         trap_addr: U32::new(0),
+        without_len: U16::new(0),
     };
 }

@@ -18,7 +18,8 @@ global_asm!(
     include_str!("odd_bios.s"),
     len = const LEN,
     resident_kib = const RESIDENT_KIB,
-    manners_len = const size_of::<Manners>(),
+    // With what aligns the code behind them.
+    manners_len = const size_of::<Manners>().next_multiple_of(4),
     entries_offset = const ENTRIES_OFFSET,
     entry_stride = const ENTRY_STRIDE,
     trashes = const MANNERS_OFFSET + offset_of!(Manners, trashes),
@@ -36,6 +37,7 @@ global_asm!(
     // Breakpoint 0: global, on reading and writing, four bytes (Intel SDM volume 3, section 18.2.4).
     trap_control = const 1 << 1 | 0b11 << 16 | 0b11 << 18,
     signature = const MANNERS_OFFSET + offset_of!(Manners, signature),
+    without_len = const MANNERS_OFFSET + offset_of!(Manners, without_len),
 );
 
 /// Rust wants one. There is no Rust code in this program that could call it.

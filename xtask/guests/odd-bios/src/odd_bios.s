@@ -244,8 +244,12 @@ odd_e820:
     pop di
     pop si
     pop ds
+    movzx ecx, word ptr cs:[{entry_len}]
     inc bx
-    cmp bx, cs:[{entries}]
+    cmp bx, cs:[{without_len}]
+    jne 3f
+    xor ecx, ecx
+3:  cmp bx, cs:[{entries}]
     jb 4f
     cmp byte ptr cs:[{map_end}], 1
     je 4f                               // The next call ends the list with carry.
@@ -253,7 +257,6 @@ odd_e820:
     ja 4f                               // The second entry again, and so on for ever.
     xor bx, bx
 4:  movzx ebx, bx
-    movzx ecx, word ptr cs:[{entry_len}]
     mov eax, cs:[{signature}]
     clc
     jmp odd_return

@@ -32,6 +32,11 @@ impl Reply {
         !self.answer.carry && self.answer.eax == SIGNATURE && (20..=24).contains(&self.answer.ecx)
     }
 
+    /// Whether the answer is one without an entry.
+    fn is_empty(&self) -> bool {
+        !self.answer.carry && self.answer.eax == SIGNATURE && self.answer.ecx == 0
+    }
+
     /// Bit 0 of the attributes, where there are any.
     fn enabled(&self) -> Option<bool> {
         (self.answer.ecx == 24).then_some(self.words.3 & 1 == 1)
@@ -51,7 +56,7 @@ pub(crate) fn checked_collect(replies: &[Reply]) -> Result<Reports, BootError> {
         calls += 1;
         reply.answer
     });
-    let is_last = |reply: &Reply| reply.answer.ebx == 0 || !reply.is_entry();
+    let is_last = |reply: &Reply| reply.answer.ebx == 0 || !(reply.is_entry() || reply.is_empty());
     let expected_calls = 1 + replies.iter().position(is_last).expect("the last reply is one");
     assert_eq!(calls, expected_calls.min(ENTRIES_MAX));
     let found = result.map(|()| {
@@ -72,7 +77,7 @@ pub(crate) fn checked_collect(replies: &[Reply]) -> Result<Reports, BootError> {
 fn expected_reports(replies: &[Reply]) -> Result<Vec<MemoryRegion>, BootError> {
     let last = replies.last().expect("there is an end");
     let entries: Vec<_> = replies.iter().filter(|reply| reply.is_entry()).collect();
-    let makes_sense = last.answer.carry || last.is_entry();
+    let makes_sense = last.answer.carry || last.is_entry() || last.is_empty();
     if entries.is_empty() || !makes_sense {
         return Err(BootError::NoMemoryMap { eax: last.answer.eax, ecx: last.answer.ecx });
     }
