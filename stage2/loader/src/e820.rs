@@ -48,7 +48,8 @@ pub struct Answer {
 
 /// Asks the BIOS for its entries and reports those that count ([`Entry`] says which they are), in no promised order.
 ///
-/// `ask` makes one call, given the continuation value and the entry to be written.
+/// `ask` makes one call, given the continuation value and the entry to be written. That is the same one each time: a
+/// BIOS is known that writes only what differs from the entry before (Linux, arch/x86/boot/memory.c).
 ///
 /// # Errors
 /// `NoMemoryMap` when the BIOS does not know the function or tells of no entry, `MemoryMapTooLong` when it does not
@@ -58,10 +59,10 @@ pub fn collect(
     mut ask: impl FnMut(u32, &mut Entry) -> Answer,
 ) -> Result<(), BootError> {
     let mut collector = Collector { certain: reports.len(), reports, some_enabled: false };
+    let mut entry = Entry::BLANK;
     let mut continuation = 0;
     let mut is_empty = true;
     for _ in 0..ENTRIES_MAX {
-        let mut entry = Entry::BLANK;
         let Answer { carry, eax, ebx, ecx } = ask(continuation, &mut entry);
         let no_memory_map = Err(BootError::NoMemoryMap { eax, ecx });
         match (carry, eax, ecx) {
@@ -143,7 +144,7 @@ impl Entry {
     /// this word alone.
     const ENABLED: u32 = 1;
 
-    /// What the BIOS is given to overwrite.
+    /// What the BIOS is first given to overwrite.
     pub const BLANK: Self =
         Self { base_low: 0, base_high: 0, len_low: 0, len_high: 0, kind: 0, attributes: Self::ENABLED };
 

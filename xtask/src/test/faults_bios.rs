@@ -159,6 +159,17 @@ const MAPS: &[(&str, Manners, Map, &[&str])] = &[
     ("one_without_length", without_len(4), || unwritten_at(3), &["0x7fe0000..0x8000000 reserved"]),
     ("last_without_length", without_len(7), || unwritten_at(6), &["0x7fe0000..0x8000000 reserved"]),
     (
+        "entries_that_differ_little",
+        Manners { writes_changes: 1, ..GOOD },
+        || {
+            // A usable one after a usable one.
+            let mut entries = USUAL.to_vec();
+            entries.sort_by_key(|&(_, _, kind, _)| kind);
+            entries
+        },
+        &["0x7fe0000..0x8000000 reserved", "0xfffc0000..0x100000000 reserved"],
+    ),
+    (
         "near_2_to_the_64",
         GOOD,
         || {

@@ -53,6 +53,8 @@ pub struct Manners {
     pub trap_addr: U32,
     /// The E820 entry, counted from 1, that comes with a length of 0; 0: none does.
     pub without_len: U16,
+    /// Not 0: of an E820 entry only the bytes that differ from the entry before are written.
+    pub writes_changes: u8,
 }
 
 impl Manners {
@@ -72,5 +74,6 @@ impl Manners {
         signature: U32::new(0x534d_4150),
         trap_addr: U32::new(0),
         without_len: U16::new(0),
+        writes_changes: 0,
     };
 }

@@ -240,7 +240,16 @@ odd_e820:
     imul si, bx, {entry_stride}
     add si, {entries_offset}
     mov cx, [{entry_len}]
-    rep movsb
+2:  lodsb
+    cmp byte ptr [{writes_changes}], 0
+    je 3f
+    test bx, bx
+    jz 3f                               // Before the first entry there is none.
+    cmp al, [si - 1 - {entry_stride}]
+    je 5f
+3:  mov es:[di], al
+5:  inc di
+    loop 2b
     pop di
     pop si
     pop ds

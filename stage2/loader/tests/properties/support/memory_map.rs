@@ -47,11 +47,11 @@ impl Reply {
 pub(crate) fn checked_collect(replies: &[Reply]) -> Result<Reports, BootError> {
     let replies: Vec<_> = replies.iter().copied().chain([Reply::END]).collect();
     let mut reports = Reports::new();
-    let (mut calls, mut expected_continuation) = (0, 0);
+    let (mut calls, mut expected_continuation, mut left_behind) = (0, 0, Entry::BLANK);
     let result = e820::collect(&mut reports, |continuation, entry| {
-        assert_eq!((continuation, *entry), (expected_continuation, Entry::BLANK), "call {calls}");
+        assert_eq!((continuation, *entry), (expected_continuation, left_behind), "call {calls}");
         let reply = replies[calls];
-        *entry = reply.raw();
+        (*entry, left_behind) = (reply.raw(), reply.raw());
         expected_continuation = reply.answer.ebx;
         calls += 1;
         reply.answer
