@@ -70,7 +70,9 @@ pub fn usable_len(regions: &[MemoryRegion]) -> u64 {
 /// Only one may exist at a time, and the loader's map must still be there.
 #[must_use]
 pub unsafe fn page_table(boot_info: &BootInfo) -> OffsetPageTable<'static> {
-    let offset = VirtAddr::new(boot_info.physical_memory_offset());
+    let offset =
+        boot_info.physical_memory_offset().expect("the loader maps physical memory, unless asked not to");
+    let offset = VirtAddr::new(offset);
     let (root, _) = Cr3::read();
     let root: *mut PageTable = (offset + root.start_address().as_u64()).as_mut_ptr();
     // SAFETY: the loader maps all physical memory at the offset; the caller makes sure that this is the only reference.

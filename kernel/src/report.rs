@@ -93,24 +93,21 @@ fn write_boot(console: &mut Console, boot_info: &BootInfo) -> fmt::Result {
     }
 }
 
-/// When the boot passed its milestones, counted from the first thing that stage2 did.
+/// When the boot passed its milestones, counted from the first one.
 fn write_times(console: &mut Console, boot_info: &BootInfo, entered: u64) -> fmt::Result {
     write_label(console, "Time")?;
     let Some(frequency) = Frequency::measure() else {
         return writeln!(console, "unknown: there is no timer to measure the time stamp counter with");
     };
-    let stamps = boot_info.time_stamps();
-    let since_stage2 =
-        |stamp: u64| Milliseconds(frequency.duration(stamp.saturating_sub(stamps.stage2_entry)));
-
-    let (memory_map, loaded) = (since_stage2(stamps.memory_map_fetched), since_stage2(stamps.kernel_loaded));
-    writeln!(
-        console,
-        "memory map {memory_map}, kernel loaded {loaded}, hand-off {},",
-        since_stage2(stamps.hand_off)
-    )?;
-    write_label(console, "")?;
-    writeln!(console, "kernel entered {} after stage2", since_stage2(entered))
+    let Some(first) = boot_info.milestones().first() else {
+        return writeln!(console, "unknown: the loader passed no milestone");
+    };
+    let since_first = |ticks: u64| Milliseconds(frequency.duration(ticks.saturating_sub(first.ticks)));
+    for (index, milestone) in boot_info.milestones().iter().enumerate() {
+        let separator = if index % 3 == 2 { ",\n        " } else { ", " };
+        write!(console, "{} {}{separator}", milestone.id, since_first(milestone.ticks))?;
+    }
+    writeln!(console, "kernel {}", since_first(entered))
 }
 
 /// Starts a line. Text and label of one line are told apart by colour.

@@ -58,3 +58,12 @@ pub(crate) fn time_stamp() -> u64 {
     // SAFETY: only called after `detect` found a 64-bit CPU.
     unsafe { core::arch::x86::_rdtsc() }
 }
+
+/// The same before it is known whether this is a 64-bit CPU. None where there is no counter.
+pub(crate) fn first_time_stamp() -> Option<u64> {
+    const FEATURES: u32 = 1;
+    const TIME_STAMP_COUNTER: u32 = 1 << 4;
+    let has_counter = has_cpuid() && __cpuid(FEATURES).edx & TIME_STAMP_COUNTER != 0;
+    // SAFETY: the CPU has the instruction.
+    has_counter.then(|| unsafe { core::arch::x86::_rdtsc() })
+}

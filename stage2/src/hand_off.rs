@@ -5,18 +5,17 @@
 //! Sources: Intel SDM volume 3, section 9.8.5 (entering IA-32e mode); System V AMD64 ABI, section 3.2 (stack, RDI).
 
 use crate::{cpu, physical_memory};
-use boot_info::{
-    BootInfo, BootInfoParts, KernelSegment, MemoryRegion, MemoryRegionKind, StackLocation, TimeStamps,
-};
+use boot_info::{MemoryRegion, MemoryRegionKind};
 use core::arch::global_asm;
 use core::mem::offset_of;
+use core::ops::Range;
 use loader::BootError;
-use loader::e820::{self, REGIONS_MAX, Reports};
+use loader::boot_info_builder::{BootInfoRoom, Facts, Milestones};
+use loader::e820::{self, Reports};
 use loader::error::Purpose;
 use loader::frames::Frames;
-use loader::load::PIECES_MAX;
-use loader::manifest::{COMMAND_LINE_MAX, Manifest};
 use loader::paging::PagingFeatures;
+use loader::plan::AddressPlan;
 use x86_64::registers::control::{Cr0Flags, Cr4Flags, EferFlags};
 use x86_64::registers::rflags::RFlags;
 
@@ -32,6 +31,9 @@ const CR0: Cr0Flags = Cr0Flags::PROTECTED_MODE_ENABLE
 
 const CR4: Cr4Flags =
     Cr4Flags::PHYSICAL_ADDRESS_EXTENSION.union(Cr4Flags::OSFXSR).union(Cr4Flags::OSXMMEXCPT_ENABLE);
+
+/// All SSE exceptions masked, rounding to nearest: what the ABI expects at the start of a program (1F80h).
+const MXCSR: u32 = 0x1f80;
 
 /// Bit 1 of the flags is always 1.
 const FLAGS: u64 = RFlags::empty().bits() | 1 << 1;
@@ -55,6 +57,7 @@ global_asm!(
     code64 = const crate::protected_mode::CODE64,
     data = const crate::protected_mode::DATA32,
     flags = const FLAGS,
+    mxcsr = const MXCSR,
     entry = const offset_of!(State, entry_addr),
     stack = const offset_of!(State, stack_top_addr),
     boot_info = const offset_of!(State, boot_info_addr),
@@ -69,78 +72,39 @@ unsafe extern "C" {
     static mut hand_off_state: State;
 }
 
-/// Everything that a [`BootInfo`] leads to, in memory of its own.
-#[repr(C, align(8))]
-struct Packet {
-    boot_info: BootInfo,
-    regions: [MemoryRegion; REGIONS_MAX],
-    segments: [KernelSegment; PIECES_MAX],
-    command_line: [u8; COMMAND_LINE_MAX],
-}
-
-/// Room for the boot info: taken before the memory map is final, filled in afterwards.
-pub(crate) struct BootInfoRoom {
+/// Memory for the boot info: taken before the memory map is final, filled in afterwards.
+pub(crate) struct Room {
     physical_addr: u64,
 }
 
-/// What the kernel is told.
-pub(crate) struct Facts<'a> {
-    pub(crate) manifest: &'a Manifest<'a>,
-    pub(crate) regions: &'a [MemoryRegion],
-    pub(crate) segments: &'a [KernelSegment],
-    pub(crate) stack: StackLocation,
-    pub(crate) boot_drive: u8,
-    pub(crate) time_stamps: TimeStamps,
-}
-
-impl BootInfoRoom {
-    /// Takes memory for the boot info.
+impl Room {
+    /// Takes it.
     ///
     /// # Errors
-    /// `OutOfMemory`.
+    /// `OutOfMemory`, `TooFragmented`.
     pub(crate) fn take(frames: &mut Frames<'_>) -> Result<Self, BootError> {
-        let len = size_of::<Packet>().next_multiple_of(layout::PAGE_LEN as usize) as u64;
-        let physical_addr = frames.take_whole(len, MemoryRegionKind::BOOTLOADER, Purpose::BootInfo)?;
+        let physical_addr =
+            frames.take_whole(BootInfoRoom::LEN, MemoryRegionKind::BOOTLOADER, Purpose::BootInfo)?;
         Ok(Self { physical_addr })
     }
 
-    /// Writes the boot info and gives its virtual address.
-    pub(crate) fn fill(self, facts: &Facts<'_>) -> u64 {
-        let Self { physical_addr } = self;
-        let packet = physical_memory::pointer::<Packet>(physical_addr);
-        let offset = facts.manifest.config.physical_memory_offset;
-        let virtual_addr = offset + physical_addr;
-        let list = |offset: usize, len: usize| (virtual_addr + offset as u64, len as u64);
-        let command_line = facts.manifest.command_line.as_bytes();
-        let parts = BootInfoParts {
-            memory_regions: list(offset_of!(Packet, regions), facts.regions.len()),
-            kernel_segments: list(offset_of!(Packet, segments), facts.segments.len()),
-            command_line: list(offset_of!(Packet, command_line), command_line.len()),
-            physical_memory_offset: offset,
-            stack: facts.stack,
-            time_stamps: TimeStamps { hand_off: cpu::time_stamp(), ..facts.time_stamps },
-            boot_drive: facts.boot_drive,
-        };
-        // SAFETY: the memory was taken for this packet alone, and paging is off. The lists come from lists of these
-        // capacities and are copied to where `parts` tells the kernel to look, through the physical-memory window;
-        // the command line is UTF-8 as in the manifest.
-        unsafe {
-            copy(facts.regions, (&raw mut (*packet).regions).cast());
-            copy(facts.segments, (&raw mut (*packet).segments).cast());
-            copy(command_line, (&raw mut (*packet).command_line).cast());
-            (&raw mut (*packet).boot_info).write(BootInfo::new(parts));
-        }
-        virtual_addr
+    /// Where it lies in physical memory.
+    pub(crate) fn physical_range(&self) -> Range<u64> {
+        self.physical_addr..self.physical_addr + BootInfoRoom::LEN
     }
-}
 
-/// Copies a list to memory that no Rust object uses.
-///
-/// # Safety
-/// `target` must be valid for as many writes as `items` has items, and aligned.
-unsafe fn copy<T: Copy>(items: &[T], target: *mut T) {
-    // SAFETY: the caller vouches for the target; it lies in memory of its own.
-    unsafe { core::ptr::copy_nonoverlapping(items.as_ptr(), target, items.len()) }
+    /// Where the command line is to lie in physical memory.
+    pub(crate) fn command_line_addr(&self) -> u64 {
+        self.physical_addr + BootInfoRoom::COMMAND_LINE_OFFSET
+    }
+
+    /// Writes the boot info for a kernel that sees it where the plan says. The command line lies there already.
+    pub(crate) fn write(self, plan: &AddressPlan, facts: &Facts<'_>, milestones: &mut Milestones) {
+        let room = physical_memory::pointer::<BootInfoRoom>(self.physical_addr);
+        // SAFETY: the memory was taken for this alone, and paging is off; a room may be uninitialised. The plan's address
+        // is where the page tables map it, and the command line was checked.
+        unsafe { (*room).write(plan.boot_info_addr, facts, milestones, cpu::time_stamp) }
+    }
 }
 
 /// Adds what the loader uses and what it took to the reports, for the memory map that the kernel gets.
@@ -157,11 +121,10 @@ pub(crate) fn report_own_memory(reports: &mut Reports, taken: &[MemoryRegion]) -
 ///
 /// # Safety
 /// `root_addr` has to be the physical address, below 4 GiB, of page tables that map the mode-switch page to itself,
-/// the kernel at `entry_addr`, and a stack below `stack_top_addr`. Nothing of the loader is used afterwards.
+/// the kernel at `entry_addr`, and stack and boot info where the plan has them. Nothing of the loader is used afterwards.
 pub(crate) unsafe fn jump(
     entry_addr: u64,
-    stack_top_addr: u64,
-    boot_info_addr: u64,
+    plan: &AddressPlan,
     root_addr: u64,
     features: PagingFeatures,
 ) -> ! {
@@ -171,8 +134,8 @@ pub(crate) unsafe fn jump(
     unsafe {
         (&raw mut hand_off_state).write(State {
             entry_addr,
-            stack_top_addr,
-            boot_info_addr,
+            stack_top_addr: plan.stack.top_addr,
+            boot_info_addr: plan.boot_info_addr,
             root_addr,
             efer,
         });

@@ -1,8 +1,8 @@
 //! stage2: from the jump out of the boot sector to the kernel's entry point.
 //!
-//! Entered in real mode at `stage2_entry` (entry.s) with DL = boot drive. Runs in 32-bit protected mode without
-//! paging and with interrupts off, and drops to real mode for each BIOS call (bios/call.s). Leaves in long mode
-//! (hand_off.s). [`boot`] tells the way from top to bottom.
+//! Whoever loaded it enters by one of the ways in `entry`. It runs in 32-bit protected mode without paging and with
+//! interrupts off, and drops to real mode for each BIOS call (bios/call.s). It leaves in long mode (hand_off.s).
+//! [`boot`] tells the way from top to bottom; the logic that it calls is in the crate `loader`.
 
 #![no_std]
 #![no_main]
@@ -11,6 +11,7 @@ mod a20;
 mod bios;
 mod console;
 mod cpu;
+mod entry;
 mod exceptions;
 mod hand_off;
 mod physical_memory;
@@ -23,89 +24,114 @@ mod stop;
 mod tables;
 
 use crate::console::println;
-use crate::hand_off::{BootInfoRoom, Facts};
+use crate::hand_off::Room;
 use crate::physical_memory::IdentityMemory;
-use crate::source::bios_drive::BiosDisk;
 use crate::tables::Tables;
-use boot_info::TimeStamps;
+use boot_info::{Milestone, MilestoneId};
 use core::convert::Infallible;
 use loader::BootError;
+use loader::boot_info_builder::{BootInfoRoom, Facts, Milestones};
+use loader::bundle::{Bundle, PieceKind};
 use loader::e820;
+use loader::elf::Kernel;
 use loader::frames::Frames;
-use loader::load::{Disk, load_kernel};
-use loader::manifest::{Manifest, Sector, Stage2Descriptor};
+use loader::load;
 use loader::paging::AddressSpace;
+use loader::plan::{AddressPlan, Machine};
+use loader::reader::BootSource;
 
-/// The first Rust function: called by entry.s, on the loader's stack.
-extern "C" fn stage2_main(drive: u8) -> ! {
+/// Where all entries meet, on the loader's stack.
+fn stage2_main(source: BootSource) -> ! {
+    let started = cpu::first_time_stamp();
     exceptions::init();
     console::init();
-    match boot(drive) {
+    match boot(&source, started) {
         Ok(never) => match never {},
         Err(error) => stop::stop(&error),
     }
 }
 
 /// The way to the kernel.
-fn boot(drive: u8) -> Result<Infallible, BootError> {
+fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible, BootError> {
+    let Tables { reports, regions, loaded, milestones } = tables::take();
+    milestones.extend(started.map(|ticks| Milestone::new(MilestoneId::STAGE2, ticks)));
     println!("Doorstep {}", env!("CARGO_PKG_VERSION"));
-    let Tables { reports, regions, loaded } = tables::take();
 
     // What the machine is.
     let features = cpu::detect()?;
     if !features.no_execute {
         println!("CPU has no NX: data can be executed");
     }
-    let mut time_stamps = TimeStamps { stage2_entry: cpu::time_stamp(), ..TimeStamps::default() };
     a20::open()?;
     bios::memory_map::fetch(reports)?;
     e820::overlay(reports, regions);
-    time_stamps.memory_map_fetched = cpu::time_stamp();
     println!("memory: {} KiB usable", e820::usable_len(regions) / 1024);
+    pass(milestones, MilestoneId::MACHINE_KNOWN);
 
     // What is to be booted.
-    let mut disk = BiosDisk::open(drive)?;
-    let manifest_lba = descriptor().manifest_lba();
-    let sector =
-        Sector::try_from(disk.read(manifest_lba, layout::MANIFEST_SECTORS)?).expect("one sector was read");
-    let manifest = Manifest::from_sector(manifest_lba, &sector)?;
-    disk.check_size(manifest.image_sectors)?;
-
-    // The kernel, straight to the memory it will live in.
-    let mut frames = Frames::new(regions);
-    // SAFETY: what is written through it below goes to frames that were taken.
+    let mut reader = source::open(source)?;
+    let bundle = Bundle::read(&mut reader, source.bundle_lba)?;
+    reader.sectors().check_size(reader.end_lba(bundle.len))?;
+    // SAFETY: what is written through it goes to frames that are taken first, and to the place for the headers.
     let mut memory = unsafe { IdentityMemory::new() };
-    load_kernel(&mut disk, &mut memory, &mut frames, &manifest, loaded)?;
-    time_stamps.kernel_loaded = cpu::time_stamp();
-    println!("kernel: {} bytes from drive {drive:02X}h", manifest.kernel.len);
+    let headers = load::load_piece(
+        &mut reader,
+        &mut memory,
+        PieceKind::KernelHeaders,
+        &bundle.kernel_headers,
+        layout::KERNEL_HEADERS_ADDR.into(),
+    )?;
+    loaded.kernel = Kernel::parse(headers, bundle.kernel.len)?;
+    let plan = AddressPlan::new(&loaded.kernel, &bundle.config, &Machine::new(regions, BootInfoRoom::LEN))?;
+    pass(milestones, MilestoneId::HEADERS_READ);
 
-    // What it will see.
-    let boot_info_room = BootInfoRoom::take(&mut frames)?;
+    // The kernel and its command line, straight to the memory they will live in.
+    let mut frames = Frames::new(regions);
+    load::load_kernel(&mut reader, &mut memory, &mut frames, &bundle.kernel, loaded)?;
+    let room = Room::take(&mut frames)?;
+    let command_line_len = load::load_command_line(
+        &mut reader,
+        &mut memory,
+        bundle.command_line.as_ref(),
+        room.command_line_addr(),
+    )?;
+    pass(milestones, MilestoneId::KERNEL_LOADED);
+    println!("kernel: {} bytes from drive {:02X}h", bundle.kernel.len, source.drive);
+
+    // What the kernel will see.
     // SAFETY: paging is off, and frames that were taken for tables are used for nothing else.
     let mut address_space = unsafe { AddressSpace::new(&mut frames, memory, features)? };
     address_space.map_kernel(&loaded.pieces)?;
-    address_space.map_physical_memory(&manifest.config, regions)?;
-    address_space.map_first_mib()?;
-    let stack = address_space.map_stack(manifest.config.stack_len)?;
+    address_space.map_window(&plan, regions, &loaded.pieces)?;
+    address_space.map_first_mib(regions)?;
+    address_space.map_stack(plan.stack)?;
+    address_space.map_boot_info(plan.boot_info_addr, room.physical_range())?;
     let root_addr = address_space.root_addr();
+    pass(milestones, MilestoneId::TABLES_BUILT);
 
-    // What it is told.
+    // What it is told, and there it goes.
     hand_off::report_own_memory(reports, frames.taken())?;
     e820::overlay(reports, regions);
-    let segments = &loaded.pieces;
-    let facts = Facts { manifest: &manifest, regions, segments, stack, boot_drive: drive, time_stamps };
-    let boot_info_addr = boot_info_room.fill(&facts);
-
-    // And there it goes.
     protected_mode::check_stack()?;
     println!("jump to {:#x}", loaded.kernel.entry_addr);
+    room.write(
+        &plan,
+        &Facts {
+            regions,
+            segments: &loaded.pieces,
+            command_line_len,
+            physical_memory_offset: plan.window_addr,
+            stack: plan.stack,
+            boot_drive: source.drive,
+        },
+        milestones,
+    );
     // SAFETY: the tables map the mode-switch page, the kernel, its stack and the boot info.
-    unsafe { hand_off::jump(loaded.kernel.entry_addr, stack.top_addr, boot_info_addr, root_addr, features) }
+    unsafe { hand_off::jump(loaded.kernel.entry_addr, &plan, root_addr, features) }
 }
 
-/// Where stage2 came from: the boot sector is still in memory.
-fn descriptor() -> Stage2Descriptor {
-    let addr = layout::STAGE1_ADDR + layout::DESCRIPTOR_OFFSET;
-    // SAFETY: the boot sector lies below the loader's memory and nothing writes to it; any bytes are a descriptor.
-    unsafe { (addr as *const Stage2Descriptor).read_unaligned() }
+/// Notes that the boot has come by a milestone.
+#[inline(never)]
+fn pass(milestones: &mut Milestones, id: MilestoneId) {
+    milestones.push(Milestone::new(id, cpu::time_stamp()));
 }

@@ -11,7 +11,7 @@ pub(crate) struct IdentityMemory(());
 
 impl IdentityMemory {
     /// # Safety
-    /// Only memory that was taken from `Frames` may be written to by it.
+    /// Only memory that was taken from `Frames`, or that `layout` sets aside for what is loaded, may be written to by it.
     pub(crate) unsafe fn new() -> Self {
         Self(())
     }
@@ -24,7 +24,7 @@ pub(crate) fn pointer<T>(addr: u64) -> *mut T {
 
 impl PhysicalMemory for IdentityMemory {
     fn write(&mut self, addr: u64, bytes: &[u8]) {
-        // SAFETY: `Self::new` has it that this memory was taken for the kernel; no Rust object lies there.
+        // SAFETY: `Self::new` has it that this memory is there for what is loaded; no Rust object lies there.
         unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), pointer(addr), bytes.len()) }
     }
 
@@ -32,6 +32,12 @@ impl PhysicalMemory for IdentityMemory {
         let len = usize::try_from(len).expect("Frames end at 4 GiB");
         // SAFETY: as above.
         unsafe { pointer::<u8>(addr).write_bytes(0, len) }
+    }
+
+    fn bytes(&self, addr: u64, len: u64) -> &[u8] {
+        let len = usize::try_from(len).expect("Frames end at 4 GiB");
+        // SAFETY: as above; it was written before, and the borrow keeps the next write away.
+        unsafe { core::slice::from_raw_parts(pointer(addr), len) }
     }
 }
 

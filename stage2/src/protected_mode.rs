@@ -1,12 +1,11 @@
-//! From stage1's jump to the first line of Rust, and the segments that all modes share.
+//! The state that stage2's Rust runs in: the segments that all modes share, and the stack.
 //!
-//! Entered in real mode. Runs once.
+//! Every entry ends in `protected_mode_start` (protected_mode.s), in 32-bit protected mode. It runs once.
 //!
-//! Sources: Intel SDM volume 3, section 9.9.1 (switching to protected mode) and 3.4.5 (segment descriptors).
+//! Source: Intel SDM volume 3, section 3.4.5 (segment descriptors).
 
 use core::arch::global_asm;
 use loader::BootError;
-use x86_64::registers::control::Cr0Flags;
 use x86_64::structures::gdt::DescriptorFlags;
 
 /// Selector of the 32-bit code segment: base 0, 4 GiB.
@@ -26,7 +25,7 @@ pub(crate) const CODE64: u16 = 5 << 3;
 /// `StackOverflow`.
 pub(crate) fn check_stack() -> Result<(), BootError> {
     let len = (layout::STACK_GUARD_END - layout::STACK_BOTTOM) as usize / size_of::<u32>();
-    // SAFETY: entry.s wrote the guard, which lies in the memory set aside for the stack.
+    // SAFETY: protected_mode.s wrote the guard, which lies in the memory set aside for the stack.
     let guard = unsafe { core::slice::from_raw_parts(layout::STACK_BOTTOM as *const u32, len) };
     if guard.iter().all(|&word| word == layout::STACK_GUARD_PATTERN) {
         Ok(())
@@ -75,15 +74,10 @@ impl<T> TablePointer<T> {
 pub(crate) static GDT_POINTER: TablePointer<[u64; 6]> = TablePointer::to(&GDT);
 
 global_asm!(
-    include_str!("entry/boot_sector.s"),
-    gdt_pointer = sym GDT_POINTER,
-    cache_off = const Cr0Flags::CACHE_DISABLE.union(Cr0Flags::NOT_WRITE_THROUGH).bits(),
-    protected_mode = const Cr0Flags::PROTECTED_MODE_ENABLE.bits(),
-    code32 = const CODE32,
+    include_str!("protected_mode.s"),
     data32 = const DATA32,
     stack_top = const layout::STACK_TOP,
     stack_bottom = const layout::STACK_BOTTOM,
     stack_guard_end = const layout::STACK_GUARD_END,
     stack_guard = const layout::STACK_GUARD_PATTERN,
-    main = sym crate::stage2_main,
 );

@@ -2,6 +2,7 @@
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use loader::boot_info_builder::Milestones;
 use loader::e820::{Regions, Reports};
 use loader::load::LoadedKernel;
 
@@ -13,6 +14,8 @@ pub(crate) struct Tables {
     pub(crate) regions: Regions,
     /// The kernel, and where its pieces lie.
     pub(crate) loaded: LoadedKernel,
+    /// When the boot passed its milestones.
+    pub(crate) milestones: Milestones,
 }
 
 struct Once(UnsafeCell<Tables>);
@@ -24,12 +27,13 @@ static TABLES: Once = Once(UnsafeCell::new(Tables {
     reports: Reports::new_const(),
     regions: Regions::new_const(),
     loaded: LoadedKernel::EMPTY,
+    milestones: Milestones::new_const(),
 }));
 
 /// The tables, empty.
 ///
 /// # Panics
-/// When it is asked for a second time.
+/// When they are asked for a second time.
 pub(crate) fn take() -> &'static mut Tables {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     assert!(!TAKEN.swap(true, Relaxed), "the tables are taken once");

@@ -45,6 +45,8 @@ pub(crate) struct Package {
     pub(crate) target: &'static str,
     /// What else cargo has to be told.
     pub(crate) options: &'static [&'static str],
+    /// The target folder, below those of all bare-metal builds: one for each way to compile `core`.
+    pub(crate) folder: &'static str,
 }
 
 /// `core` and `compiler_builtins` bring `memcpy` and its like.
@@ -54,12 +56,20 @@ const FAST_CORE: &str = "-Zbuild-std-features=compiler-builtins-mem";
 const SMALL_CORE: &str = "-Zbuild-std-features=compiler-builtins-mem,optimize_for_size";
 
 /// The boot sector.
-pub(crate) const STAGE1: Package =
-    Package { name: "stage1", target: "i386-stage1", options: &["--profile", "stage", SMALL_CORE] };
+pub(crate) const STAGE1: Package = Package {
+    name: "stage1",
+    target: "i386-stage1",
+    options: &["--profile", "stage", SMALL_CORE],
+    folder: "i386-stage1",
+};
 
 /// The second stage.
-pub(crate) const STAGE2: Package =
-    Package { name: "stage2", target: "i686-stage2", options: &["--profile", "stage", SMALL_CORE] };
+pub(crate) const STAGE2: Package = Package {
+    name: "stage2",
+    target: "i686-stage2",
+    options: &["--profile", "stage", SMALL_CORE],
+    folder: "i686-stage2",
+};
 
 /// The second stage as gdb wants it: its variables can be read. LLVM tells where they are by their distance from ESP, and
 /// forgets the arguments of a call that it has pushed; so it is not to push them. Frame pointers make it smaller.
@@ -75,23 +85,27 @@ const STAGE2_FOR_GDB: Package = Package {
 };
 
 /// The kernel.
-pub(crate) const KERNEL: Package = Package { name: "kernel", target: "x86_64-kernel", options: &[FAST_CORE] };
+pub(crate) const KERNEL: Package =
+    Package { name: "kernel", target: "x86_64-kernel", options: &[FAST_CORE], folder: "x86_64-kernel" };
 
 /// Kernels that test one promise of the loader each.
-pub(crate) const TEST_KERNELS: Package =
-    Package { name: "test-kernels", target: "x86_64-kernel", options: &[FAST_CORE] };
+pub(crate) const TEST_KERNELS: Package = Package { name: "test-kernels", ..KERNEL };
 
 /// Kernels that know nothing of the loader.
-pub(crate) const FOREIGN_KERNEL: Package =
-    Package { name: "foreign-kernel", target: "x86_64-kernel", options: &[FAST_CORE] };
+pub(crate) const FOREIGN_KERNEL: Package = Package { name: "foreign-kernel", ..KERNEL };
+
+/// The same, to be linked at any address.
+pub(crate) const FOREIGN_KERNEL_ANYWHERE: Package = Package {
+    options: &[FAST_CORE, "--config", "target.x86_64-kernel.rustflags = ['-Crelocation-model=pic']"],
+    folder: "x86_64-kernel-anywhere",
+    ..FOREIGN_KERNEL
+};
 
 /// The boot sector that Doorstep's speed is compared with.
-pub(crate) const BARE_READS: Package =
-    Package { name: "bare-reads", target: "i386-stage1", options: &["--profile", "stage", SMALL_CORE] };
+pub(crate) const BARE_READS: Package = Package { name: "bare-reads", ..STAGE1 };
 
 /// The boot program that makes the BIOS an odd one.
-pub(crate) const ODD_BIOS: Package =
-    Package { name: "odd-bios", target: "i386-stage1", options: &["--profile", "stage", SMALL_CORE] };
+pub(crate) const ODD_BIOS: Package = Package { name: "odd-bios", ..STAGE1 };
 
 /// Every package for the bare machine.
 pub(crate) const ALL: [&Package; 7] =
@@ -176,7 +190,7 @@ impl Builder<'_> {
 
     /// A target folder for each target: no build waits for another one, nor for the host's.
     fn folder(&self, package: &Package) -> PathBuf {
-        self.checkout.target.join("bare-metal").join(package.target)
+        self.checkout.target.join("bare-metal").join(package.folder)
     }
 
     fn results(&self, package: &Package) -> PathBuf {

@@ -1,6 +1,6 @@
 //! `cargo xtask image`: builds the boot stages and the kernel and puts them into a raw disk image.
 //!
-//! The image's layout is in `layout`, the formats of descriptor and manifest are in `loader::manifest`; this module puts
+//! The image's layout is in `layout`, the formats of descriptor and bundle are in `loader`; this module puts
 //! the pieces together. Same input, same bytes.
 
 mod atomic_write;
@@ -17,6 +17,8 @@ use crate::toolchain::Toolchain;
 use anyhow::{Context, Result};
 use boot_info::KernelConfig;
 use clap::Args;
+use loader::elf::{Kernel, headers_len};
+use loader::plan::{AddressPlan, Machine};
 use std::path::{self, Path, PathBuf};
 use std::process::ExitCode;
 use xshell::Shell;
@@ -150,8 +152,8 @@ pub(crate) fn image(shell: &Shell, stages: &Stages, kernel: &[u8], command_line:
 
 /// The desk check: what stage2 would say of this kernel.
 pub(crate) fn check_kernel(kernel: &[u8], config: &KernelConfig) -> Result<()> {
-    let len = kernel.len() as u64;
-    let head = &kernel[..usize::try_from(loader::manifest::head_len(len))?];
-    loader::elf::Kernel::parse(head, len, config)?;
+    let headers = &kernel[..usize::try_from(headers_len(kernel))?];
+    let kernel = Kernel::parse(headers, kernel.len() as u64)?;
+    AddressPlan::new(&kernel, config, &Machine::LEAST)?;
     Ok(())
 }

@@ -14,8 +14,9 @@ fn error_row(error: &BootError) -> String {
 /// The README's memory map.
 fn memory_map() -> String {
     use layout::{
-        BOUNCE_BUFFER_ADDR, BOUNCE_BUFFER_LEN, FIRST_MIB_END, LOADER_END, MODE_SWITCH_PAGE_END, STACK_BOTTOM,
-        STACK_TOP, STAGE1_ADDR, STAGE1_END, STAGE2_ADDR, STAGE2_END, STAGE2_FILE_END,
+        BOUNCE_BUFFER_ADDR, BOUNCE_BUFFER_LEN, FIRST_MIB_END, KERNEL_HEADERS_ADDR, LOADER_END,
+        MODE_SWITCH_PAGE_END, STACK_BOTTOM, STACK_TOP, STAGE1_ADDR, STAGE1_END, STAGE2_ADDR, STAGE2_END,
+        STAGE2_FILE_END,
     };
     let bounce_end = BOUNCE_BUFFER_ADDR + BOUNCE_BUFFER_LEN;
     [
@@ -26,6 +27,7 @@ fn memory_map() -> String {
         (MODE_SWITCH_PAGE_END, STAGE2_FILE_END, "stage2: the rest, as far as it may reach"),
         (STAGE2_FILE_END, STAGE2_END, "room for stage2's .bss, which begins where its file ends"),
         (BOUNCE_BUFFER_ADDR, bounce_end, "bounce buffer for disk reads"),
+        (KERNEL_HEADERS_ADDR, LOADER_END, "the kernel's ELF headers"),
         (LOADER_END, FIRST_MIB_END, "not used: rest of conventional memory, EBDA, video memory, BIOS"),
     ]
     .into_iter()

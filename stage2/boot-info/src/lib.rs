@@ -12,121 +12,44 @@
 //! ```
 //!
 //! The loader is 32-bit code and the kernel 64-bit code, so every field has a fixed width and place. They are the
-//! same for both, which the assertions at the end of this file check in each build.
+//! same for both, which assertions check in each build.
 
 #![no_std]
 
+mod kernel_config;
 mod memory_region;
+mod milestone;
+mod parts;
 
+pub use kernel_config::{AddressWish, KernelConfig};
 pub use memory_region::{KernelSegment, MemoryRegion, MemoryRegionKind, SegmentRights};
+pub use milestone::{Milestone, MilestoneId};
+pub use parts::{BootInfoParts, Framebuffer, List, Protocol, StackLocation, TlsTemplate};
 
 use core::mem::{align_of, offset_of, size_of};
 
-/// A kernel as a [`BootInfo`] user sees it: how large a stack it wants and where physical memory shall appear.
-///
-/// `xtask image` writes the resolved configuration into the image's manifest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KernelConfig {
-    /// Bytes of stack, a multiple of 4096. The page below the stack is never mapped.
-    pub stack_len: u64,
-    /// Virtual address at which physical address 0 appears: canonical, a multiple of 1 GiB.
-    pub physical_memory_offset: u64,
-}
-
-impl KernelConfig {
-    /// 128 KiB of stack, physical memory at the start of the higher half.
-    pub const DEFAULT: Self = Self { stack_len: 128 * 1024, physical_memory_offset: 0xffff_8000_0000_0000 };
-}
-
-impl Default for KernelConfig {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
-
-/// What the loader tells the kernel. `_start` receives a reference to it in RDI.
+/// What the loader tells the kernel. `_start` receives a pointer to it in RDI.
 ///
 /// The structure, its lists and the loader's page tables lie in memory of kind
 /// [`MemoryRegionKind::BOOTLOADER`], which the kernel may reuse once it no longer needs them.
 ///
-/// A kernel in another language finds at these offsets, little-endian:
-///
-/// | offset | bytes | what |
-/// |---|---|---|
-/// | 0 | 8 | [`Self::MAGIC`] |
-/// | 8 | 4 | version |
-/// | 12 | 4 | length of this structure in bytes |
-/// | 16 | 8 | physical-memory offset |
-/// | 24 | 8 + 8 | memory regions: address and number of [`MemoryRegion`]s |
-/// | 40 | 8 + 8 | kernel segments: address and number of [`KernelSegment`]s |
-/// | 56 | 8 + 8 | command line: address and length in bytes |
-/// | 72 | 8 + 8 | stack: lowest address, and the one past the highest |
-/// | 88 | 4 x 8 | time stamps, in the order of [`TimeStamps`] |
-/// | 120 | 1 | boot drive |
+/// A kernel in another language finds a magic number (8 bytes, [`Self::MAGIC`]), the version (4 bytes) and the length of
+/// the whole structure in bytes (4 bytes), little-endian, and behind them the fields of [`BootInfoParts`] at the
+/// offsets that are told there.
 #[repr(C, align(8))]
 #[derive(Debug)]
 pub struct BootInfo {
     magic: u64,
     version: u32,
     len: u32,
-    physical_memory_offset: u64,
-    memory_regions: List<MemoryRegion>,
-    kernel_segments: List<KernelSegment>,
-    command_line: List<u8>,
-    stack: StackLocation,
-    time_stamps: TimeStamps,
-    boot_drive: u8,
-    reserved: [u8; 7],
-}
-
-/// A list in the hand-off: virtual address of its first item and number of items.
-#[repr(C, align(8))]
-#[derive(Debug)]
-struct List<T> {
-    addr: u64,
-    len: u64,
-    items: core::marker::PhantomData<T>,
-}
-
-impl<T: 'static> List<T> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "only a kernel reads lists, and its usize has 64 bits"
-    )]
-    fn as_slice(&self) -> &'static [T] {
-        // SAFETY: `BootInfo::new`, the only way to a list, requires that the items are there, valid and unchanging
-        // for as long as the kernel uses them.
-        unsafe { core::slice::from_raw_parts(self.addr as usize as *const T, self.len as usize) }
-    }
-}
-
-/// The stack that `_start` was given, as virtual addresses. `bottom` is the lowest; the page below it is unmapped.
-#[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StackLocation {
-    /// Lowest byte of the stack.
-    pub bottom_addr: u64,
-    /// One past its highest byte.
-    pub top_addr: u64,
-}
-
-/// Readings of the time stamp counter (Intel SDM volume 3, section 17.17) along the boot, in ticks.
-#[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TimeStamps {
-    /// stage2 had found out that the CPU has the counter: the first thing it does.
-    pub stage2_entry: u64,
-    /// The memory map had been fetched.
-    pub memory_map_fetched: u64,
-    /// The kernel lay in memory.
-    pub kernel_loaded: u64,
-    /// The last thing before the switch to long mode.
-    pub hand_off: u64,
+    parts: BootInfoParts,
 }
 
 /// Why a [`BootInfo`] cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BootInfoError {
+    /// No structure can lie at this address: it is null, or not aligned.
+    Address(u64),
     /// The magic number is not there: something other than Doorstep started this kernel.
     Magic(u64),
     /// The loader speaks an older version, or another line of versions.
@@ -148,6 +71,11 @@ pub enum BootInfoError {
 impl core::fmt::Display for BootInfoError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
+            Self::Address(found) => write!(
+                f,
+                "boot info at {found:#x}, expected an address, not 0, that is a multiple of {}: was this kernel started by Doorstep?",
+                align_of::<BootInfo>()
+            ),
             Self::Magic(found) => write!(
                 f,
                 "boot info has magic {found:#x}, expected {:#x}: was this kernel started by Doorstep?",
@@ -171,31 +99,12 @@ impl core::fmt::Display for BootInfoError {
 
 impl core::error::Error for BootInfoError {}
 
-/// Everything that the loader puts into a [`BootInfo`]; addresses are virtual addresses of the kernel.
-#[derive(Clone, Copy, Debug)]
-pub struct BootInfoParts {
-    /// Address and number of the memory regions.
-    pub memory_regions: (u64, u64),
-    /// Address and number of the kernel's segments.
-    pub kernel_segments: (u64, u64),
-    /// Address and length of the command line, UTF-8.
-    pub command_line: (u64, u64),
-    /// See [`BootInfo::physical_memory_offset`].
-    pub physical_memory_offset: u64,
-    /// See [`BootInfo::stack`].
-    pub stack: StackLocation,
-    /// See [`BootInfo::time_stamps`].
-    pub time_stamps: TimeStamps,
-    /// See [`BootInfo::boot_drive`].
-    pub boot_drive: u8,
-}
-
 impl BootInfo {
     /// `DOORSTEP` in ASCII, read as a little-endian number.
     pub const MAGIC: u64 = u64::from_le_bytes(*b"DOORSTEP");
 
     /// Counts up when a field changes its meaning. New fields are added at the end and change its length only.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 
     /// Fills in the structure. For the loader; a kernel receives one.
     ///
@@ -203,41 +112,44 @@ impl BootInfo {
     /// Each list must lie at its address, aligned, filled with valid items, in memory that the kernel can read, and
     /// stay there unchanged while the kernel uses this structure. The command line must be UTF-8.
     #[must_use]
-    pub unsafe fn new(parts: BootInfoParts) -> Self {
-        fn list<T>((addr, len): (u64, u64)) -> List<T> {
-            List { addr, len, items: core::marker::PhantomData }
-        }
-        Self {
-            magic: Self::MAGIC,
-            version: Self::VERSION,
-            len: SIZE,
-            physical_memory_offset: parts.physical_memory_offset,
-            memory_regions: list(parts.memory_regions),
-            kernel_segments: list(parts.kernel_segments),
-            command_line: list(parts.command_line),
-            stack: parts.stack,
-            time_stamps: parts.time_stamps,
-            boot_drive: parts.boot_drive,
-            reserved: [0; 7],
-        }
+    pub const unsafe fn new(parts: BootInfoParts) -> Self {
+        Self { magic: Self::MAGIC, version: Self::VERSION, len: SIZE, parts }
     }
 
-    /// Checks that this structure is the one that the kernel was built for. [`entry_point!`] calls it.
+    /// Checks that a pointer leads to the structure that the kernel was built for, and makes a reference of it.
+    /// [`entry_point!`] calls it with what RDI holds.
     ///
     /// # Errors
-    /// The first of magic number, version and length that does not fit. A longer structure fits: it comes from a
-    /// newer loader that tells more.
-    pub fn check(&self) -> Result<(), BootInfoError> {
-        if self.magic != Self::MAGIC {
-            return Err(BootInfoError::Magic(self.magic));
+    /// The first of address, magic number, version and length that does not fit. A longer structure fits: it comes from
+    /// a newer loader that tells more.
+    ///
+    /// # Safety
+    /// The pointer is null, or not aligned, or 16 bytes can be read there; and where these are the magic number, the
+    /// version and the length of this structure, it is one that the loader made and nobody has changed.
+    pub unsafe fn from_ptr(pointer: *const Self) -> Result<&'static Self, BootInfoError> {
+        if pointer.is_null() || !pointer.is_aligned() {
+            return Err(BootInfoError::Address(pointer.addr() as u64));
         }
-        if self.version != Self::VERSION {
-            return Err(BootInfoError::Version { found: self.version, expected: Self::VERSION });
+        // SAFETY: the caller vouches for the first 16 bytes, whatever they are. No reference is made yet: who knows
+        // what lies behind them.
+        let (magic, version, len) = unsafe {
+            (
+                (&raw const (*pointer).magic).read(),
+                (&raw const (*pointer).version).read(),
+                (&raw const (*pointer).len).read(),
+            )
+        };
+        if magic != Self::MAGIC {
+            return Err(BootInfoError::Magic(magic));
         }
-        if self.len < SIZE {
-            return Err(BootInfoError::Length { found: self.len, expected: SIZE });
+        if version != Self::VERSION {
+            return Err(BootInfoError::Version { found: version, expected: Self::VERSION });
         }
-        Ok(())
+        if len < SIZE {
+            return Err(BootInfoError::Length { found: len, expected: SIZE });
+        }
+        // SAFETY: the caller vouches for a structure that says all this.
+        Ok(unsafe { &*pointer })
     }
 
     /// The version of this structure, [`Self::VERSION`] of the loader.
@@ -249,7 +161,8 @@ impl BootInfo {
     /// Physical memory, sorted by address, without overlaps. Usable regions start and end on pages.
     #[must_use]
     pub fn memory_regions(&self) -> &'static [MemoryRegion] {
-        self.memory_regions.as_slice()
+        // SAFETY: `Self::new` has it that the list is there.
+        unsafe { self.parts.memory_regions.as_slice() }
     }
 
     /// Where the kernel's segments lie, sorted by virtual address.
@@ -258,62 +171,139 @@ impl BootInfo {
     /// between virtual and physical addresses is the same for all of them wherever the memory map allows it.
     #[must_use]
     pub fn kernel_segments(&self) -> &'static [KernelSegment] {
-        self.kernel_segments.as_slice()
+        // SAFETY: as above.
+        unsafe { self.parts.kernel_segments.as_slice() }
     }
 
     /// The command line given to `xtask image --cmdline`; empty when there was none.
     #[must_use]
     pub fn command_line(&self) -> &'static str {
-        // SAFETY: `Self::new` requires UTF-8.
-        unsafe { core::str::from_utf8_unchecked(self.command_line.as_slice()) }
+        // SAFETY: `Self::new` has it that the list is there and UTF-8.
+        unsafe { core::str::from_utf8_unchecked(self.parts.command_line.as_slice()) }
+    }
+
+    /// When the boot passed its milestones, in the order of the way.
+    #[must_use]
+    pub fn milestones(&self) -> &'static [Milestone] {
+        // SAFETY: as above.
+        unsafe { self.parts.milestones.as_slice() }
+    }
+
+    /// When the boot passed one of its milestones, in ticks of the time stamp counter. None when it did not, or the
+    /// loader could not tell.
+    #[must_use]
+    pub fn milestone(&self, id: MilestoneId) -> Option<u64> {
+        self.milestones().iter().find(|milestone| milestone.id == id).map(|milestone| milestone.ticks)
     }
 
     /// Virtual address at which physical address 0 appears. The first 4 GiB and all memory above them are mapped
-    /// from here on, writable and not executable.
+    /// from here on, not executable; writable but for the kernel's pages that are not. Memory is cached, everything
+    /// else is not. None when the kernel asked for none.
     #[must_use]
-    pub fn physical_memory_offset(&self) -> u64 {
-        self.physical_memory_offset
+    pub fn physical_memory_offset(&self) -> Option<u64> {
+        some_address(self.parts.physical_memory_offset)
     }
 
     /// The stack that `_start` runs on.
     #[must_use]
     pub fn stack(&self) -> StackLocation {
-        self.stack
-    }
-
-    /// When the loader passed its milestones.
-    #[must_use]
-    pub fn time_stamps(&self) -> TimeStamps {
-        self.time_stamps
+        self.parts.stack
     }
 
     /// The BIOS's number of the drive that was booted: 00h the first floppy, 80h the first hard disk.
     #[must_use]
     pub fn boot_drive(&self) -> u8 {
-        self.boot_drive
+        self.parts.boot_drive
     }
+
+    /// What is added to the addresses in the kernel's file to get those that it runs at, modulo 2^64. 0 for a kernel
+    /// that runs where it was linked.
+    #[must_use]
+    pub fn kernel_slide(&self) -> u64 {
+        self.parts.kernel_slide
+    }
+
+    /// The ramdisk that came with the kernel. None when none did.
+    #[must_use]
+    pub fn ramdisk(&self) -> Option<&'static [u8]> {
+        // SAFETY: as above.
+        unsafe { self.parts.ramdisk.as_optional_slice() }
+    }
+
+    /// The kernel's symbols that came with it. None when none did.
+    #[must_use]
+    pub fn symbols(&self) -> Option<&'static [u8]> {
+        // SAFETY: as above.
+        unsafe { self.parts.symbols.as_optional_slice() }
+    }
+
+    /// Physical address of the ACPI root system description pointer (ACPI 6, section 5.2.5). None where the loader
+    /// did not look for it or found none.
+    #[must_use]
+    pub fn rsdp_addr(&self) -> Option<u64> {
+        some_address(self.parts.rsdp_addr)
+    }
+
+    /// Physical address of the SMBIOS entry point (SMBIOS 3, section 5.2). None where the loader did not look for it
+    /// or found none.
+    #[must_use]
+    pub fn smbios_addr(&self) -> Option<u64> {
+        some_address(self.parts.smbios_addr)
+    }
+
+    /// The framebuffer. None while the screen is in text mode.
+    #[must_use]
+    pub fn framebuffer(&self) -> Option<Framebuffer> {
+        some_address(self.parts.framebuffer.addr).map(|_| self.parts.framebuffer)
+    }
+
+    /// What thread-local storage begins as (ELF, PT_TLS). None where the kernel has none.
+    #[must_use]
+    pub fn tls_template(&self) -> Option<TlsTemplate> {
+        some_address(self.parts.tls_template.addr).map(|_| self.parts.tls_template)
+    }
+
+    /// The entry of the PML4 that leads to the PML4 itself. None when the kernel did not ask for one.
+    #[must_use]
+    pub fn recursive_index(&self) -> Option<u16> {
+        Some(self.parts.recursive_index).filter(|&index| index != 0)
+    }
+
+    /// Which structures the kernel was handed.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.parts.protocol
+    }
+}
+
+/// An address that 0 stands for the lack of.
+fn some_address(addr: u64) -> Option<u64> {
+    Some(addr).filter(|&addr| addr != 0)
 }
 
 /// Defines `_start`, which checks the [`BootInfo`] and calls the given function with it.
 ///
 /// The function has to be a `fn(&'static BootInfo) -> !`; anything else does not compile. It runs on the stack that
-/// the loader made. Panics when the kernel was not started by a matching loader.
+/// the loader made. When the kernel was not started by a matching loader, the kernel's panic handler is called at once
+/// with the reason: nothing of the kernel has run before, so that the handler has to get ready what it prints with.
 #[macro_export]
 macro_rules! entry_point {
     ($main:path) => {
         #[doc = "The kernel's entry point: called by the loader, in long mode."]
         #[unsafe(no_mangle)]
-        pub extern "C" fn _start(boot_info: &'static $crate::BootInfo) -> ! {
+        pub extern "C" fn _start(boot_info: *const $crate::BootInfo) -> ! {
             let main: fn(&'static $crate::BootInfo) -> ! = $main;
-            if let Err(error) = boot_info.check() {
-                panic!("{error}");
+            // SAFETY: the loader passes a pointer to what it made. Another one leaves a number of its own in RDI: only
+            // null, or what can be read, is taken to be a pointer by the CPU.
+            match unsafe { $crate::BootInfo::from_ptr(boot_info) } {
+                Ok(boot_info) => main(boot_info),
+                Err(error) => panic!("{error}"),
             }
-            main(boot_info)
         }
     };
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "128 bytes, asserted below")]
+#[expect(clippy::cast_possible_truncation, reason = "some hundred bytes, asserted below")]
 const SIZE: u32 = size_of::<BootInfo>() as u32;
 
 const _: () = {
@@ -321,34 +311,40 @@ const _: () = {
     assert!(offset_of!(BootInfo, magic) == 0);
     assert!(offset_of!(BootInfo, version) == 8);
     assert!(offset_of!(BootInfo, len) == 12);
-    assert!(offset_of!(BootInfo, physical_memory_offset) == 16);
-    assert!(offset_of!(BootInfo, memory_regions) == 24);
-    assert!(offset_of!(BootInfo, kernel_segments) == 40);
-    assert!(offset_of!(BootInfo, command_line) == 56);
-    assert!(offset_of!(BootInfo, stack) == 72);
-    assert!(offset_of!(BootInfo, time_stamps) == 88);
-    assert!(offset_of!(BootInfo, boot_drive) == 120);
-    assert!(size_of::<BootInfo>() == 128);
+    assert!(offset_of!(BootInfo, parts) == 16);
+    assert!(size_of::<BootInfo>() < 4096);
 };
 
 #[cfg(test)]
 mod tests {
     extern crate std;
     use super::*;
+    use std::boxed::Box;
     use std::string::ToString;
 
     fn boot_info(regions: &'static [MemoryRegion], command_line: &'static str) -> BootInfo {
+        static MILESTONES: [Milestone; 2] =
+            [Milestone::new(MilestoneId::STAGE2, 5), Milestone::new(MilestoneId::HAND_OFF, 9)];
         let parts = BootInfoParts {
-            memory_regions: (regions.as_ptr().expose_provenance() as u64, regions.len() as u64),
-            kernel_segments: (align_of::<KernelSegment>() as u64, 0),
-            command_line: (command_line.as_ptr().expose_provenance() as u64, command_line.len() as u64),
-            physical_memory_offset: KernelConfig::DEFAULT.physical_memory_offset,
+            memory_regions: List::new(regions.as_ptr().expose_provenance() as u64, regions.len() as u64),
+            command_line: List::new(
+                command_line.as_ptr().expose_provenance() as u64,
+                command_line.len() as u64,
+            ),
+            milestones: List::new(MILESTONES.as_ptr().expose_provenance() as u64, 2),
+            physical_memory_offset: 0xffff_8000_0000_0000,
             stack: StackLocation { bottom_addr: 0x1000, top_addr: 0x3000 },
-            time_stamps: TimeStamps { stage2_entry: 1, memory_map_fetched: 2, kernel_loaded: 3, hand_off: 4 },
             boot_drive: 0x80,
+            ..BootInfoParts::EMPTY
         };
-        // SAFETY: the lists are static and the empty one is aligned; a `str` is UTF-8.
+        // SAFETY: the lists are static and the others empty; a `str` is UTF-8.
         unsafe { BootInfo::new(parts) }
+    }
+
+    /// As a kernel receives it.
+    fn receive(boot_info: BootInfo) -> Result<&'static BootInfo, BootInfoError> {
+        // SAFETY: it was made by `BootInfo::new`, but for what is spoilt in front of the parts.
+        unsafe { BootInfo::from_ptr(Box::leak(Box::new(boot_info))) }
     }
 
     #[test]
@@ -357,16 +353,44 @@ mod tests {
             MemoryRegion::new(0x1000, 0x9000, MemoryRegionKind::USABLE),
             MemoryRegion::new(0x9000, 0xa000, MemoryRegionKind::KERNEL),
         ];
-        let boot_info = boot_info(&REGIONS, "name=Zoë");
-        assert_eq!(boot_info.check(), Ok(()));
+        let boot_info = receive(boot_info(&REGIONS, "name=Zoë")).unwrap();
         assert_eq!(boot_info.version(), BootInfo::VERSION);
         assert_eq!(boot_info.memory_regions(), REGIONS);
         assert_eq!(boot_info.kernel_segments(), []);
         assert_eq!(boot_info.command_line(), "name=Zoë");
-        assert_eq!(boot_info.physical_memory_offset(), 0xffff_8000_0000_0000);
+        assert_eq!(boot_info.physical_memory_offset(), Some(0xffff_8000_0000_0000));
         assert_eq!(boot_info.stack(), StackLocation { bottom_addr: 0x1000, top_addr: 0x3000 });
-        assert_eq!(boot_info.time_stamps().hand_off, 4);
+        assert_eq!(boot_info.milestone(MilestoneId::STAGE2), Some(5));
+        assert_eq!(boot_info.milestone(MilestoneId::HAND_OFF), Some(9));
+        assert_eq!(boot_info.milestone(MilestoneId::STAGE1), None);
         assert_eq!(boot_info.boot_drive(), 0x80);
+    }
+
+    #[test]
+    fn what_the_loader_does_not_tell_is_none() {
+        // SAFETY: no list has an item.
+        let boot_info = unsafe { BootInfo::new(BootInfoParts::EMPTY) };
+        assert_eq!(boot_info.physical_memory_offset(), None);
+        assert_eq!(boot_info.command_line(), "");
+        assert_eq!(boot_info.milestones(), []);
+        assert_eq!(boot_info.ramdisk(), None);
+        assert_eq!(boot_info.symbols(), None);
+        assert_eq!(boot_info.rsdp_addr(), None);
+        assert_eq!(boot_info.smbios_addr(), None);
+        assert_eq!(boot_info.framebuffer(), None);
+        assert_eq!(boot_info.tls_template(), None);
+        assert_eq!(boot_info.recursive_index(), None);
+        assert_eq!(boot_info.kernel_slide(), 0);
+        assert_eq!(boot_info.protocol(), Protocol::DOORSTEP);
+    }
+
+    #[test]
+    fn a_pointer_to_nothing_is_not_followed() {
+        for addr in [0, 1, 4, 0x7fff_ffff] {
+            // SAFETY: null, or not aligned.
+            let error = unsafe { BootInfo::from_ptr(core::ptr::without_provenance(addr)) }.unwrap_err();
+            assert_eq!(error, BootInfoError::Address(addr as u64));
+        }
     }
 
     #[test]
@@ -374,7 +398,7 @@ mod tests {
         let changed = |change: fn(&mut BootInfo)| {
             let mut boot_info = boot_info(&[], "");
             change(&mut boot_info);
-            boot_info.check()
+            receive(boot_info).map(|_| ())
         };
         assert_eq!(changed(|info| info.magic = 0), Err(BootInfoError::Magic(0)));
         // Of the wrong magic number nothing else is believed.
@@ -384,25 +408,29 @@ mod tests {
         for found in [0, expected + 1, u32::MAX] {
             let mut boot_info = boot_info(&[], "");
             boot_info.version = found;
-            assert_eq!(boot_info.check(), Err(BootInfoError::Version { found, expected }));
+            assert_eq!(receive(boot_info).map(|_| ()), Err(BootInfoError::Version { found, expected }));
         }
     }
 
     #[test]
     fn a_longer_structure_fits_and_a_shorter_one_does_not() {
-        let mut boot_info = boot_info(&[], "");
+        let with_len = |len| {
+            let mut boot_info = boot_info(&[], "");
+            boot_info.len = len;
+            receive(boot_info).map(|_| ())
+        };
         for found in [0, SIZE - 1] {
-            boot_info.len = found;
-            assert_eq!(boot_info.check(), Err(BootInfoError::Length { found, expected: SIZE }));
+            assert_eq!(with_len(found), Err(BootInfoError::Length { found, expected: SIZE }));
         }
         for len in [SIZE, SIZE + 8, u32::MAX] {
-            boot_info.len = len;
-            assert_eq!(boot_info.check(), Ok(()));
+            assert_eq!(with_len(len), Ok(()));
         }
     }
 
     #[test]
     fn a_refusal_tells_what_was_found_and_what_was_expected() {
+        let text = BootInfoError::Address(0x1234).to_string();
+        assert!(text.contains("at 0x1234, expected an address, not 0, that is a multiple of 8"), "{text}");
         let text = BootInfoError::Magic(0x1234).to_string();
         assert!(text.contains("magic 0x1234, expected 0x"), "{text}");
         let text = BootInfoError::Version { found: 7, expected: 1 }.to_string();
@@ -422,13 +450,13 @@ mod tests {
         };
         assert_eq!(word(0).to_le_bytes(), *b"DOORSTEP");
         assert_eq!(word(8), u64::from(SIZE) << 32 | u64::from(BootInfo::VERSION));
-        assert_eq!(word(16), boot_info.physical_memory_offset());
-        assert_eq!((word(24), word(32)), (REGIONS.as_ptr() as u64, 1));
-        assert_eq!(word(48), 0);
-        assert_eq!(word(64), 3);
-        assert_eq!((word(72), word(80)), (0x1000, 0x3000));
-        assert_eq!([88, 96, 104, 112].map(word), [1, 2, 3, 4]);
-        assert_eq!(word(120), 0x80);
+        assert_eq!((word(16), word(24)), (REGIONS.as_ptr() as u64, 1));
+        assert_eq!(word(40), 0);
+        assert_eq!(word(56), 3);
+        assert_eq!(word(72), 2);
+        assert_eq!(Some(word(80)), boot_info.physical_memory_offset());
+        assert_eq!((word(88), word(96)), (0x1000, 0x3000));
+        assert_eq!(word(104), 0x80);
     }
 
     #[test]

@@ -11,7 +11,8 @@
 //!   0x07c00  stage1, with the stage2 descriptor and the partition table
 //!   0x08000  stage2: the mode-switch page first, then the rest, then its .bss
 //!   0x30000  bounce buffer for BIOS disk reads (one 64 KiB segment)
-//!   0x40000  end of the loader
+//!   0x40000  the kernel's ELF headers
+//!   0x50000  end of the loader
 //! ```
 
 #![no_std]
@@ -19,6 +20,9 @@
 
 /// Bytes in a disk sector, and in the BIOS's unit of transfer (INT 13h).
 pub const SECTOR_LEN: u32 = 512;
+
+/// Bytes in a sector of a CD.
+pub const CD_SECTOR_LEN: u32 = 2048;
 
 /// Bytes in a page of the smallest size (Intel SDM volume 3, section 4.2).
 pub const PAGE_LEN: u32 = 4096;
@@ -78,8 +82,14 @@ pub const BOUNCE_BUFFER_ADDR: u32 = STAGE2_END.next_multiple_of(SEGMENT_LEN);
 /// Bytes in the bounce buffer: the largest read.
 pub const BOUNCE_BUFFER_LEN: u32 = MAX_READ_SECTORS * SECTOR_LEN;
 
+/// Where the kernel's ELF headers are read to: file header and program header table.
+pub const KERNEL_HEADERS_ADDR: u32 = BOUNCE_BUFFER_ADDR + SEGMENT_LEN;
+
+/// Most bytes that the kernel's ELF headers may have, from the start of its file.
+pub const KERNEL_HEADERS_MAX: u32 = SEGMENT_LEN;
+
 /// End of the memory that the loader uses below 1 MiB.
-pub const LOADER_END: u32 = BOUNCE_BUFFER_ADDR + SEGMENT_LEN;
+pub const LOADER_END: u32 = KERNEL_HEADERS_ADDR + KERNEL_HEADERS_MAX;
 
 // --- LBA 0 ----------------------------------------------------------------------------------------------------
 
@@ -89,7 +99,7 @@ pub const JUMP_LEN: u32 = 3;
 /// End of the area left for a BIOS parameter block: that of FAT32, the longest. Some BIOSes write to it.
 pub const BPB_END: u32 = 0x5a;
 
-/// Offset of the stage2 descriptor in the boot sector. Written by `xtask`, read by stage1 and stage2.
+/// Offset of the stage2 descriptor in the boot sector. Written by `xtask`, read by stage1 and by stage2's entry from it.
 pub const DESCRIPTOR_OFFSET: u32 = DISK_SIGNATURE_OFFSET - DESCRIPTOR_LEN;
 
 /// Bytes in the stage2 descriptor.
@@ -121,14 +131,18 @@ pub const BOOT_SIGNATURE: [u8; 2] = [0x55, 0xaa];
 /// LBA of the boot sector.
 pub const STAGE1_LBA: u32 = 0;
 
-/// LBA of stage2's first sector. What follows it (manifest, kernel) lies behind its last.
+/// LBA of stage2's first sector. The bundle lies behind its last.
 pub const STAGE2_LBA: u32 = STAGE1_LBA + 1;
 
 /// Sectors that stage2 may fill at most, so that one portable read could fetch it.
 pub const STAGE2_MAX_SECTORS: u32 = MAX_READ_SECTORS;
 
-/// Sectors of the manifest.
-pub const MANIFEST_SECTORS: u32 = 1;
+/// Bytes of the bundle's header: whole sectors of every length that a medium may have.
+pub const BUNDLE_HEADER_LEN: u32 = CD_SECTOR_LEN;
+
+/// Each piece of the bundle starts on a multiple of this many bytes from its start: wherever the bundle itself lies on a
+/// page, so do they.
+pub const PIECE_ALIGNMENT: u32 = PAGE_LEN;
 
 /// The partition type of our one partition: reserved for individual and local use (7Fh).
 pub const PARTITION_TYPE: u8 = 0x7f;
@@ -146,7 +160,11 @@ const _: () = {
     assert!(BOUNCE_BUFFER_ADDR >= STAGE2_END);
     assert!(BOUNCE_BUFFER_ADDR.is_multiple_of(SEGMENT_LEN));
     assert!(BOUNCE_BUFFER_LEN <= SEGMENT_LEN);
+    assert!(BOUNCE_BUFFER_LEN.is_multiple_of(SECTOR_LEN));
+    assert!(LOADER_END <= 0x8_0000, "even machines with 512 KiB of conventional memory have it");
     assert!(LOADER_END < FIRST_MIB_END);
+    assert!(PIECE_ALIGNMENT >= BUNDLE_HEADER_LEN);
+    assert!(BUNDLE_HEADER_LEN.is_multiple_of(CD_SECTOR_LEN) && BUNDLE_HEADER_LEN.is_multiple_of(SECTOR_LEN));
     assert!(BPB_END > JUMP_LEN);
     assert!(DESCRIPTOR_OFFSET > BPB_END);
     assert!(DESCRIPTOR_OFFSET.is_multiple_of(4));
@@ -164,7 +182,15 @@ mod tests {
     #[test]
     fn the_map_at_the_top_of_this_file_is_the_one_in_force() {
         let map = include_str!("lib.rs").split("```").nth(1).expect("a map");
-        let starts = [0, STACK_BOTTOM, STAGE1_ADDR, STAGE2_ADDR, BOUNCE_BUFFER_ADDR, LOADER_END];
+        let starts = [
+            0,
+            STACK_BOTTOM,
+            STAGE1_ADDR,
+            STAGE2_ADDR,
+            BOUNCE_BUFFER_ADDR,
+            KERNEL_HEADERS_ADDR,
+            LOADER_END,
+        ];
         let starts = starts.map(|start| format!("{start:#07x}"));
         let told = map.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with("0x")));
         assert!(told.eq(starts));

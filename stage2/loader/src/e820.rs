@@ -190,12 +190,24 @@ pub fn report(reports: &mut Reports, region: MemoryRegion) -> Result<(), BootErr
 /// Takes time in the square of the number of reports, and no memory.
 pub fn overlay(reports: &[MemoryRegion], regions: &mut Regions) {
     regions.clear();
-    let ends = || reports.iter().flat_map(|report| [report.start_addr, report.end_addr]);
     let mut last = MemoryRegion::EMPTY;
     let mut start = 0;
-    while let Some(end) = ends().filter(|&end| end > start).min() {
-        let covers = |report: &&MemoryRegion| report.start_addr <= start && start < report.end_addr;
-        match reports.iter().filter(covers).map(|report| report.kind).max() {
+    loop {
+        // From `start` on, up to the next end of any report, the same ones cover each byte.
+        let mut end = None;
+        let mut kind = None;
+        for report in reports {
+            for bound in [report.start_addr, report.end_addr] {
+                if bound > start && end.is_none_or(|end| bound < end) {
+                    end = Some(bound);
+                }
+            }
+            if report.start_addr <= start && start < report.end_addr {
+                kind = kind.max(Some(report.kind));
+            }
+        }
+        let Some(end) = end else { break };
+        match kind {
             Some(kind) if kind == last.kind && last.end_addr == start => last.end_addr = end,
             Some(kind) => {
                 push_pages(regions, last);
@@ -232,6 +244,13 @@ fn push(regions: &mut Regions, region: MemoryRegion) {
     }
 }
 
+/// Whether a region is memory that the CPU may cache: in use by whomever, but not a device, and not in doubt.
+#[must_use]
+pub fn is_memory(region: &MemoryRegion) -> bool {
+    // The kinds are ordered: none that is less usable is memory.
+    region.kind <= MemoryRegionKind::ACPI_NVS && region.end_addr <= USABLE_END
+}
+
 /// Number of usable bytes.
 #[must_use]
 pub fn usable_len(regions: &[MemoryRegion]) -> u64 {
@@ -245,12 +264,14 @@ pub fn usable_len(regions: &[MemoryRegion]) -> u64 {
 /// `ebda_segment` is a real-mode segment, `conventional_kib` a number of KiB.
 #[must_use]
 pub fn ebda_start(ebda_segment: u16, conventional_kib: u16) -> u64 {
-    const LOWEST: u64 = 0x4_0000;
-    [u64::from(ebda_segment) << 4, u64::from(conventional_kib) << 10]
-        .into_iter()
-        .filter(|addr| (LOWEST..EBDA_END).contains(addr))
-        .min()
-        .unwrap_or(EBDA_END)
+    const LOWEST: u64 = layout::LOADER_END as u64;
+    let mut start = EBDA_END;
+    for addr in [u64::from(ebda_segment) << 4, u64::from(conventional_kib) << 10] {
+        if (LOWEST..start).contains(&addr) {
+            start = addr;
+        }
+    }
+    start
 }
 
 /// End of conventional memory: the video memory begins.

@@ -4,7 +4,7 @@
 
 use crate::error::BootError;
 use arrayvec::ArrayVec;
-use boot_info::{KernelConfig, SegmentRights};
+use boot_info::SegmentRights;
 use core::ops::Range;
 use elf::abi;
 use x86_64::VirtAddr;
@@ -86,7 +86,15 @@ impl Segment {
         self.virtual_addr..self.virtual_addr + self.file_len
     }
 
-    fn last_addr(&self) -> u64 {
+    /// What is added to an offset in the file, modulo 2^64, to get its virtual address.
+    #[must_use]
+    pub fn file_to_virtual(&self) -> u64 {
+        self.virtual_addr.wrapping_sub(self.file_offset)
+    }
+
+    /// The last byte in memory.
+    #[must_use]
+    pub fn last_addr(&self) -> u64 {
         self.virtual_addr + (self.memory_len - 1)
     }
 
@@ -129,18 +137,18 @@ impl Kernel {
 
     /// Parses and checks the kernel.
     ///
-    /// `head` is the start of the file, or all of it; `file_len` the length of the whole file in bytes. The headers
-    /// have to lie in `head`: [`crate::manifest::head_len`] bytes are enough for any file that a linker writes.
-    /// `config` tells which addresses the kernel has to leave free.
+    /// `headers` is the start of the file, up to the end of its program header table ([`headers_len`]) or further;
+    /// `file_len` the length of the whole file in bytes. Which addresses it may not have, because the loader needs them,
+    /// is for [`AddressPlan`](crate::plan::AddressPlan) to say.
     ///
     /// # Errors
-    /// E30 to E52, the first that applies, in the order of the file: header, program headers, their relations.
+    /// E30 to E48 and E51, the first that applies, in the order of the file: header, program headers, their relations.
     // A stack frame of its own: stage2 is smaller for it, and gdb shows it by name.
     #[inline(never)]
-    pub fn parse(head: &[u8], file_len: u64, config: &KernelConfig) -> Result<Self, BootError> {
-        let header = parse_header(head, file_len)?;
+    pub fn parse(headers: &[u8], file_len: u64) -> Result<Self, BootError> {
+        let header = parse_header(headers, file_len)?;
         let mut segments = ArrayVec::<Segment, SEGMENTS_MAX>::new();
-        for (index, program_header) in (0..).zip(parse_program_headers(header, head)?) {
+        for (index, program_header) in (0..).zip(parse_program_headers(header, headers)?) {
             if let Some(segment) = check_segment(index, program_header, file_len)? {
                 let place = segments.partition_point(|other| other.virtual_addr <= segment.virtual_addr);
                 let too_many = BootError::ElfProgramHeaderCount { found: header.e_phnum.get() };
@@ -148,11 +156,20 @@ impl Kernel {
             }
         }
         check_overlaps(&segments)?;
-        check_window(&segments, config)?;
         check_entry(header.e_entry.get(), &segments)?;
         let page_runs = page_runs(&segments)?;
         Ok(Self { entry_addr: header.e_entry.get(), segments, page_runs })
     }
+}
+
+/// How much of a file has to be read before its headers can be parsed: up to the end of its program header table, as far as
+/// that may reach. Of a file that is none of ours it is anything between 1 byte and all of it.
+#[must_use]
+pub fn headers_len(file: &[u8]) -> u64 {
+    let most = (file.len() as u64).min(layout::KERNEL_HEADERS_MAX.into());
+    let Ok((header, _)) = FileHeader::ref_from_prefix(file) else { return most };
+    let table_len = u64::from(header.e_phnum.get()) * size_of::<ProgramHeader>() as u64;
+    header.e_phoff.get().saturating_add(table_len).max(size_of::<FileHeader>() as u64).min(most)
 }
 
 /// The file header, checked up to the place of the program header table.
@@ -254,7 +271,7 @@ fn check_segment(index: u16, header: &ProgramHeader, file_len: u64) -> Result<Op
     }))
 }
 
-/// The addresses have to be ones that the CPU has, and that the loader does not need for itself.
+/// The addresses have to be ones that the CPU has.
 fn check_addresses(index: u16, header: &ProgramHeader) -> Result<(), BootError> {
     let (first, len) = (header.p_vaddr.get(), header.p_memsz.get());
     let not_canonical = BootError::SegmentNotCanonical { segment: index, found: first, len };
@@ -264,13 +281,6 @@ fn check_addresses(index: u16, header: &ProgramHeader) -> Result<(), BootError> 
     let same_half = first >> 63 == last >> 63;
     if !is_canonical(first) || !is_canonical(last) || !same_half || last > u64::MAX - PAGE {
         return Err(not_canonical);
-    }
-    if first < PAGE {
-        return Err(BootError::SegmentNullPage { segment: index, found: first });
-    }
-    let expected = u64::from(layout::MODE_SWITCH_PAGE_ADDR);
-    if first < u64::from(layout::MODE_SWITCH_PAGE_END) && last >= expected {
-        return Err(BootError::SegmentModeSwitch { segment: index, found: first, expected });
     }
     Ok(())
 }
@@ -291,21 +301,6 @@ fn check_overlaps(segments: &[Segment]) -> Result<(), BootError> {
         }
     }
     Ok(())
-}
-
-/// The physical-memory window is free, as far as it may ever reach.
-fn check_window(segments: &[Segment], config: &KernelConfig) -> Result<(), BootError> {
-    let start = config.physical_memory_offset;
-    let end = start.saturating_add(crate::e820::USABLE_END);
-    match segments.iter().find(|segment| segment.virtual_addr < end && segment.last_addr() >= start) {
-        Some(segment) => Err(BootError::SegmentInWindow {
-            segment: segment.index,
-            found: segment.virtual_addr,
-            start,
-            end,
-        }),
-        None => Ok(()),
-    }
 }
 
 /// The first instruction is one that was in the file and may be executed.

@@ -6,6 +6,7 @@
 
 mod examples;
 
+use crate::bundle::PieceKind;
 use core::fmt;
 use thiserror::Error;
 
@@ -43,25 +44,30 @@ pub enum BootError {
     #[error("E14: image cut off: disk has {found} sectors, image {expected}; write the whole image again")]
     DiskTooSmall { found: u64, expected: u64 },
 
-    // E20 to E29: the image.
+    #[error("E15: drive {drive:02X}h has sectors of {found} bytes, expected 512 or 2048; use another drive")]
+    SectorLength { drive: u8, found: u32 },
+
+    // E20 to E29: the bundle.
+    #[error("E20: no bundle at LBA {lba}: found {found:016X}h, expected \"DOORBNDL\"; write the image again")]
+    BundleMissing { lba: u64, found: u64 },
     #[error(
-        "E20: no manifest at LBA {lba}: found {found:016X}h, expected \"DOORMFST\"; write the image again"
+        "E21: bundle's header damaged: checksum {found:016X}h, expected {expected:016X}h; write the image again"
     )]
-    ManifestMissing { lba: u64, found: u64 },
-    #[error(
-        "E21: manifest damaged: checksum {found:016X}h, expected {expected:016X}h; write the image again"
-    )]
-    ManifestDamaged { found: u64, expected: u64 },
-    #[error("E22: manifest of version {found}, expected {expected}; build the image again")]
-    ManifestVersion { found: u32, expected: u32 },
-    #[error("E23: manifest: {field} is {found:#x}, expected {expected}; build the image again")]
-    ManifestField { field: &'static str, found: u64, expected: &'static str },
+    BundleDamaged { found: u64, expected: u64 },
+    #[error("E22: bundle of version {found}, expected {expected}; build the image again")]
+    BundleVersion { found: u32, expected: u32 },
+    #[error("E23: bundle: {field} is {found:#x}, expected {expected}; build the image again")]
+    BundleField { field: &'static str, found: u64, expected: &'static str },
     #[error("E24: command line has {found} bytes, expected at most {expected}")]
     CommandLineTooLong { found: u64, expected: u64 },
     #[error(
-        "E25: kernel damaged: checksum of bytes 0 to {len:#x} is {found:016X}h, expected {expected:016X}h; write the image again"
+        "E25: {what} damaged: checksum of bytes 0 to {len:#x} is {found:016X}h, expected {expected:016X}h; write the image again"
     )]
-    KernelDamaged { len: u64, found: u64, expected: u64 },
+    PieceDamaged { what: PieceKind, len: u64, found: u64, expected: u64 },
+    #[error("E26: bundle needs a loader that knows pieces of kind {found}; build the image again")]
+    UnknownPiece { found: u32 },
+    #[error("E27: bundle has {found} pieces for the {what}, expected 1; build the image again")]
+    PieceCount { what: PieceKind, found: u64 },
 
     // E30 to E59: the kernel's ELF file.
     #[error("E30: kernel is no ELF file: e_ident starts with {found:08X}h, expected 7F454C46h")]
@@ -109,7 +115,7 @@ pub enum BootError {
     #[error("E46: segments {segment} and {other} overlap at {found:#x}, expected separate addresses")]
     SegmentsOverlap { segment: u16, other: u16, found: u64 },
     #[error(
-        "E47: segment {segment} is writable and executable (p_flags {found:#x}), expected at most one; link with separate segments"
+        "E47: segment {segment} is writable and executable (p_flags {found:#x}), expected one or the other; link with separate segments"
     )]
     SegmentWritableExecutable { segment: u16, found: u32 },
     #[error(
@@ -129,9 +135,13 @@ pub enum BootError {
     )]
     EntryOutside { found: u64 },
     #[error(
-        "E52: segment {segment}: p_vaddr {found:#x} lies in the physical-memory window, {start:#x} to {end:#x}; link the kernel elsewhere"
+        "E52: segment {segment}: p_vaddr {found:#x} lies in the physical-memory window, {start:#x} to {end:#x}, as configured; move one of them"
     )]
     SegmentInWindow { segment: u16, found: u64, start: u64, end: u64 },
+    #[error(
+        "E53: no room for the {what}: {needed:#x} bytes of addresses, in the higher half or as configured; link the kernel more closely"
+    )]
+    NoRoom { what: Purpose, needed: u64 },
 
     // E60 to E69: memory.
     #[error(

@@ -80,6 +80,16 @@ impl<'map> Frames<'map> {
         self.free().find(|free| free.end - free.start >= len).map(|free| free.start)
     }
 
+    /// The first address in a free range from which `len` bytes are free, and which is `addr` modulo `modulus`, a power of
+    /// two.
+    #[must_use]
+    pub fn find_congruent(&self, len: u64, addr: u64, modulus: u64) -> Option<u64> {
+        self.free().find_map(|free| {
+            let start = free.start + (addr.wrapping_sub(free.start) & (modulus - 1));
+            (start < free.end && free.end - start >= len).then_some(start)
+        })
+    }
+
     /// The error for `len` bytes that cannot be had: they are not free, or too many runs have been taken.
     #[must_use]
     pub fn out_of_memory(&self, len: u64, what: Purpose) -> BootError {

@@ -67,6 +67,12 @@ impl DriveParameters {
         reserved: 0,
     };
 
+    /// Bytes in a sector; 0 when the BIOS does not tell.
+    #[must_use]
+    pub fn sector_len(&self) -> u32 {
+        self.sector_len.into()
+    }
+
     /// Number of sectors of the drive; 0 when the BIOS does not tell.
     #[must_use]
     pub fn sectors(&self) -> u64 {

@@ -1,10 +1,12 @@
-//! The logic of stage2 that needs no machine: parsing, checking and planning.
+//! The logic of the boot loader that needs no machine: parsing, checking and planning.
 //!
-//! The binary beside it (`main.rs`) runs this code on the bare machine; `xtask` runs the same code at the desk, so
-//! that a kernel which could not boot is refused when its image is built; the tests run it on the host.
+//! stage2 runs this code on the bare machine; `xtask` runs the same code at the desk, so that a kernel which could not boot
+//! is refused when its image is built; the tests run it on the host.
 
 #![no_std]
 
+pub mod boot_info_builder;
+pub mod bundle;
 pub mod checksum;
 pub mod e820;
 pub mod elf;
@@ -12,7 +14,9 @@ pub mod error;
 pub mod frames;
 pub mod int13;
 pub mod load;
-pub mod manifest;
 pub mod paging;
+pub mod plan;
+pub mod reader;
+pub mod stage2_descriptor;
 
 pub use error::BootError;

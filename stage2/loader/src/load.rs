@@ -1,11 +1,12 @@
-//! Loading the kernel: its file is read once, front to back, as many sectors at a time as the BIOS takes, and each
-//! byte goes straight to the frame that it will be used in.
+//! Loading: what the bundle holds is read once, front to back, and each byte goes straight to the memory that it will be
+//! used in, the checksum being taken on the way.
 
+use crate::bundle::{Piece, PieceKind};
 use crate::checksum::Checksum;
 use crate::elf::Kernel;
 use crate::error::{BootError, Purpose};
 use crate::frames::Frames;
-use crate::manifest::{Manifest, Piece, head_len};
+use crate::reader::Reader;
 use arrayvec::ArrayVec;
 use boot_info::{KernelSegment, MemoryRegionKind};
 use core::ops::Range;
@@ -13,15 +14,9 @@ use core::ops::Range;
 /// Pieces of the kernel in physical memory. A kernel that fits in one piece has one for each run of its pages.
 pub const PIECES_MAX: usize = 64;
 
-/// A disk to read from.
-pub trait Disk {
-    /// Reads `sectors` (1 to [`layout::MAX_READ_SECTORS`]) whole sectors from `lba` on. The bytes stay valid until
-    /// the next call.
-    ///
-    /// # Errors
-    /// E11 to E13.
-    fn read(&mut self, lba: u64, sectors: u32) -> Result<&[u8], BootError>;
-}
+/// Bytes that one large page maps: where the kernel's physical addresses are its virtual ones modulo this, its segments
+/// can be mapped by such pages.
+const LARGE_PAGE: u64 = 2 << 20;
 
 /// Physical memory to load to.
 pub trait PhysicalMemory {
@@ -30,6 +25,9 @@ pub trait PhysicalMemory {
 
     /// Fills `len` bytes from `addr` on with zeros.
     fn zero(&mut self, addr: u64, len: u64);
+
+    /// The `len` bytes from `addr` on, which were written before.
+    fn bytes(&self, addr: u64, len: u64) -> &[u8];
 }
 
 /// A kernel in memory. Too large to be passed around on the loader's stack: it is filled in where it is.
@@ -45,70 +43,125 @@ impl LoadedKernel {
     pub const EMPTY: Self = Self { kernel: Kernel::EMPTY, pieces: ArrayVec::new_const() };
 }
 
-/// Reads the kernel that `manifest` names from `disk` into frames that it takes for it, and fills in `loaded`.
+/// Reads the kernel that `loaded.kernel` describes into frames that it takes for it, and fills in where it lies.
 ///
 /// # Errors
-/// E11 to E13 from the disk, E25 when its bytes are not those that were written, E30 to E51 for what its headers say,
-/// E60 and E61 when memory does not suffice.
+/// E11 to E13 from the reader, E25 when its bytes are not those that were written, E60 and E61 when memory does not
+/// suffice.
 // A stack frame of its own: stage2 is smaller for it, and gdb shows it by name.
 #[inline(never)]
 pub fn load_kernel(
-    disk: &mut impl Disk,
+    reader: &mut impl Reader,
     memory: &mut impl PhysicalMemory,
     frames: &mut Frames<'_>,
-    manifest: &Manifest<'_>,
+    file: &Piece,
     loaded: &mut LoadedKernel,
 ) -> Result<(), BootError> {
-    let file = manifest.kernel;
-    let mut checksum = Checksum::new();
-    let mut offset = 0;
-    // One chunk holds the headers. It is checked before they are believed.
-    let head = read_chunk(disk, &file, offset)?;
-    checksum.update(head);
-    check(&checksum, head_len(file.len), manifest.kernel_head_checksum)?;
-    loaded.kernel = Kernel::parse(head, file.len, &manifest.config)?;
     loaded.place(frames)?;
     loaded.zero_what_the_file_leaves(memory);
-    let mut chunk = head;
-    loop {
+    let mut checksum = Checksum::new();
+    let mut offset = 0;
+    while offset < file.len {
+        let run = loaded.run_from(offset, file.len);
+        if let Some(target_addr) = run.physical_addr {
+            let len = reader.read_to(file.offset + offset, run.len, target_addr)?;
+            if len > 0 {
+                checksum.update(memory.bytes(target_addr, len));
+                offset += len;
+                continue;
+            }
+        }
+        let chunk = reader.read(file.offset + offset, file.len - offset)?;
+        checksum.update(chunk);
         loaded.write(memory, offset, chunk);
         offset += chunk.len() as u64;
-        if offset >= file.len {
-            break;
-        }
-        chunk = read_chunk(disk, &file, offset)?;
-        checksum.update(chunk);
     }
-    check(&checksum, file.len, file.checksum)
+    check(&checksum, PieceKind::Kernel, file)
 }
 
-/// The bytes of a piece from `offset` on, as many as fit in one read.
-fn read_chunk<'disk>(
-    disk: &'disk mut impl Disk,
+/// Reads a piece to memory that was taken for it, all in one run, and checks that it is what was written.
+///
+/// # Errors
+/// E11 to E13 from the reader, E25.
+// A stack frame of its own: stage2 is smaller for it.
+#[inline(never)]
+pub fn load_piece<'memory>(
+    reader: &mut impl Reader,
+    memory: &'memory mut impl PhysicalMemory,
+    what: PieceKind,
     piece: &Piece,
-    offset: u64,
-) -> Result<&'disk [u8], BootError> {
-    const CHUNK_LEN: usize = layout::BOUNCE_BUFFER_LEN as usize;
-    let first = offset / u64::from(layout::SECTOR_LEN);
-    let sectors = u32::try_from(piece.sectors() - first).unwrap_or(u32::MAX).min(layout::MAX_READ_SECTORS);
-    let len = usize::try_from(piece.len - offset).unwrap_or(CHUNK_LEN).min(CHUNK_LEN);
-    Ok(&disk.read(piece.lba + first, sectors)?[..len])
+    target_addr: u64,
+) -> Result<&'memory [u8], BootError> {
+    let mut offset = 0;
+    while offset < piece.len {
+        let (target_addr, left) = (target_addr + offset, piece.len - offset);
+        let mut len = reader.read_to(piece.offset + offset, left, target_addr)?;
+        if len == 0 {
+            let chunk = reader.read(piece.offset + offset, left)?;
+            memory.write(target_addr, chunk);
+            len = chunk.len() as u64;
+        }
+        offset += len;
+    }
+    let bytes = memory.bytes(target_addr, piece.len);
+    let mut checksum = Checksum::new();
+    checksum.update(bytes);
+    check(&checksum, what, piece)?;
+    Ok(bytes)
 }
 
-fn check(checksum: &Checksum, len: u64, expected: u64) -> Result<(), BootError> {
-    let found = checksum.value();
-    if found == expected { Ok(()) } else { Err(BootError::KernelDamaged { len, found, expected }) }
+/// Reads the command line, if there is one, to its place in the boot info, and gives its length.
+///
+/// # Errors
+/// As [`load_piece`], and `BundleField` for one that is not UTF-8.
+pub fn load_command_line(
+    reader: &mut impl Reader,
+    memory: &mut impl PhysicalMemory,
+    piece: Option<&Piece>,
+    target_addr: u64,
+) -> Result<usize, BootError> {
+    let Some(piece) = piece else { return Ok(0) };
+    let bytes = load_piece(reader, memory, PieceKind::CommandLine, piece, target_addr)?;
+    match core::str::from_utf8(bytes) {
+        Ok(text) => Ok(text.len()),
+        Err(error) => Err(BootError::BundleField {
+            field: "part of the command line that is UTF-8",
+            found: error.valid_up_to() as u64,
+            expected: "all its bytes",
+        }),
+    }
+}
+
+fn check(checksum: &Checksum, what: PieceKind, piece: &Piece) -> Result<(), BootError> {
+    let (found, expected) = (checksum.value(), piece.checksum);
+    if found == expected {
+        Ok(())
+    } else {
+        Err(BootError::PieceDamaged { what, len: piece.len, found, expected })
+    }
+}
+
+/// Bytes of the kernel's file that follow each other in memory, too.
+struct FileRun {
+    /// How many there are.
+    len: u64,
+    /// Where the first one goes. None for bytes that no segment wants, or several.
+    physical_addr: Option<u64>,
 }
 
 impl LoadedKernel {
     /// Takes frames for all pages of the kernel: at one distance between virtual and physical addresses where memory
-    /// has room for that, else wherever there is room.
+    /// has room for that, one that large pages can bridge if possible; else wherever there is room.
     fn place(&mut self, frames: &mut Frames<'_>) -> Result<(), BootError> {
         let page_runs = &self.kernel.page_runs;
         let (first, last) = (page_runs[0], page_runs[page_runs.len() - 1]);
         let span = last.virtual_addr + last.len - first.virtual_addr;
+        let start = frames
+            .find_congruent(span, first.virtual_addr, LARGE_PAGE)
+            .or_else(|| frames.find(span))
+            .unwrap_or(0);
         // What is added to a virtual address, modulo 2^64, to get the physical address that is wished for.
-        let mut distance = frames.find(span).unwrap_or(0).wrapping_sub(first.virtual_addr);
+        let mut distance = start.wrapping_sub(first.virtual_addr);
         let needed = page_runs.iter().map(|run| run.len).fold(0, u64::saturating_add);
         if needed > frames.free_len() {
             return Err(frames.out_of_memory(needed, Purpose::Kernel));
@@ -135,6 +188,27 @@ impl LoadedKernel {
         Ok(())
     }
 
+    /// The bytes of the file from `offset` on that stay together, up to `end` at most.
+    fn run_from(&self, offset: u64, end: u64) -> FileRun {
+        let segments = &self.kernel.segments;
+        // Where a segment begins or ends in the file, others than before may want the bytes.
+        let bounds = segments.iter().flat_map(|segment| {
+            let range = segment.file_range();
+            [range.start, range.end]
+        });
+        let end = bounds.filter(|&bound| bound > offset).fold(end, u64::min);
+        let mut wanting = segments.iter().filter(|segment| segment.file_range().contains(&offset));
+        let (Some(segment), None) = (wanting.next(), wanting.next()) else {
+            return FileRun { len: end - offset, physical_addr: None };
+        };
+        let virtual_addr = offset.wrapping_add(segment.file_to_virtual());
+        let (physical_addr, range) = self
+            .physical(virtual_addr..virtual_addr + (end - offset))
+            .next()
+            .expect("every page of a segment has its frame");
+        FileRun { len: range.end - range.start, physical_addr: Some(physical_addr) }
+    }
+
     /// Copies a chunk of the file, which starts at `offset` there, to all places that want bytes of it.
     #[expect(clippy::cast_possible_truncation, reason = "start and end lie inside the chunk")]
     fn write(&self, memory: &mut impl PhysicalMemory, offset: u64, chunk: &[u8]) {
@@ -145,7 +219,7 @@ impl LoadedKernel {
                 // Its end lies before its start, which would change where only one of them wraps.
                 continue;
             }
-            let to_virtual = segment.virtual_addr.wrapping_sub(segment.file_offset);
+            let to_virtual = segment.file_to_virtual();
             let virtual_range = part.start.wrapping_add(to_virtual)..part.end.wrapping_add(to_virtual);
             for (physical_addr, range) in self.physical(virtual_range) {
                 let start = range.start.wrapping_sub(to_virtual) - offset;

@@ -1,16 +1,18 @@
-//! The address space that the kernel starts in.
+//! The address space that the kernel starts in: what the [`AddressPlan`] says, as page tables.
 //!
-//! Four levels of tables (Intel SDM volume 3, section 4.5), built while paging is off. Nothing is writable and
-//! executable, as far as the CPU can tell: without an NX bit, whatever can be read can be executed.
+//! Four levels of tables (Intel SDM volume 3, section 4.5), built while paging is off. Nothing is writable at one address
+//! and executable at that or another one, as far as the CPU can tell: without an NX bit, whatever can be read can be
+//! executed. Memory is cached (write-back), everything else is not (section 11.5.2: PCD and PWT select UC, as the PAT
+//! is after a reset), and no large page holds some of both.
 
 use crate::error::{BootError, Purpose};
 use crate::frames::Frames;
-use boot_info::{KernelConfig, KernelSegment, MemoryRegion, MemoryRegionKind, SegmentRights, StackLocation};
+use crate::plan::{AddressPlan, WINDOW_LEN_MIN};
+use boot_info::{KernelSegment, MemoryRegion, MemoryRegionKind, SegmentRights, StackLocation};
 use core::ops::Range;
-use x86_64::structures::paging::mapper::{MapToError, MappedPageTable, PageTableFrameMapping};
-use x86_64::structures::paging::{
-    FrameAllocator, Mapper, Page, PageSize, PageTableFlags, PhysFrame, Size1GiB, Size2MiB, Size4KiB,
-};
+use x86_64::structures::paging::mapper::PageTableFrameMapping;
+use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
+use x86_64::structures::paging::{PageTableFlags, PhysFrame};
 use x86_64::{PhysAddr, VirtAddr};
 
 /// What the CPU can do for paging.
@@ -23,20 +25,17 @@ pub struct PagingFeatures {
 }
 
 /// Page tables in the making.
-pub struct AddressSpace<'a, 'map, M: PageTableFrameMapping> {
-    tables: MappedPageTable<'a, M>,
-    root: PhysFrame<Size4KiB>,
+pub struct AddressSpace<'a, 'map, M> {
+    mapping: M,
+    root: PhysFrame,
     frames: &'a mut Frames<'map>,
     features: PagingFeatures,
 }
 
-/// Everything below 4 GiB appears in the physical-memory window, device registers included.
-const WINDOW_LOW_END: u64 = 1 << 32;
-
 const PAGE: u64 = layout::PAGE_LEN as u64;
 
-/// Entries of a page table.
-const TABLE_ENTRIES: u16 = 512;
+/// What is not memory must not be cached.
+const UNCACHED: PageTableFlags = PageTableFlags::NO_CACHE.union(PageTableFlags::WRITE_THROUGH);
 
 impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
     /// An empty address space. Its tables are taken from `frames`, as [`MemoryRegionKind::BOOTLOADER`].
@@ -52,28 +51,15 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
         mapping: M,
         features: PagingFeatures,
     ) -> Result<Self, BootError> {
-        let root = frames.allocate_frame().ok_or_else(|| frames.out_of_memory(PAGE, Purpose::PageTables))?;
-        let pml4 = mapping.frame_to_pointer(root);
-        // SAFETY: the caller promises that the pointer is valid and ours alone; 512 zeroed entries are a page table.
-        let pml4 = unsafe {
-            pml4.write_bytes(0, 1);
-            &mut *pml4
-        };
-        // SAFETY: the caller vouches for the mapping; an empty PML4 is a valid hierarchy.
-        let tables = unsafe { MappedPageTable::new(pml4, mapping) };
-        Ok(Self { tables, root, frames, features })
+        let mut space = Self { mapping, root: PhysFrame::containing_address(PhysAddr::zero()), frames, features };
+        space.root = space.new_table()?;
+        Ok(space)
     }
 
     /// Physical address of the PML4, for CR3.
     #[must_use]
     pub fn root_addr(&self) -> u64 {
         self.root.start_address().as_u64()
-    }
-
-    /// The tables, to look things up in.
-    #[must_use]
-    pub fn tables(&self) -> &MappedPageTable<'a, M> {
-        &self.tables
     }
 
     /// Maps the kernel, each piece with its own rights.
@@ -97,34 +83,45 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
         Ok(())
     }
 
-    /// Maps physical memory from `config.physical_memory_offset` on: the first 4 GiB, and all memory in `regions`.
+    /// Maps physical memory in its window: the first 4 GiB, and all memory in `regions`. Where the kernel's `pieces` are
+    /// not writable, they are not writable here either; nor is the mode-switch page.
     ///
     /// # Errors
-    /// `OutOfMemory`; `AlreadyMapped` where the kernel lies in the way.
-    pub fn map_physical_memory(
+    /// `OutOfMemory`; `AlreadyMapped` where the plan is not one for this kernel.
+    pub fn map_window(
         &mut self,
-        config: &KernelConfig,
+        plan: &AddressPlan,
         regions: &[MemoryRegion],
+        pieces: &[KernelSegment],
     ) -> Result<(), BootError> {
-        let is_memory = |region: &&MemoryRegion| {
-            !matches!(region.kind, MemoryRegionKind::RESERVED | MemoryRegionKind::BAD)
-                && region.end_addr <= crate::e820::USABLE_END
-        };
-        let above = regions.iter().filter(is_memory).map(|region| {
-            let start = region.start_addr / PAGE * PAGE;
-            start.max(WINDOW_LOW_END)..region.end_addr.next_multiple_of(PAGE)
-        });
-        let mut mapped_end = 0;
-        for range in core::iter::once(0..WINDOW_LOW_END).chain(above) {
-            // Rounded outward, two regions may share a page.
-            let start = range.start.max(mapped_end);
-            if start < range.end {
-                let virtual_addr = config.physical_memory_offset.saturating_add(start);
-                self.map(virtual_addr, start..range.end, self.data(), Purpose::PhysicalMemory)?;
-                mapped_end = range.end;
+        let memory = PhysicalPages { regions, pieces };
+        let mut start = 0;
+        while start < plan.window_len {
+            let (flags, mut end) = self.window_flags(&memory, start);
+            // What is alike is mapped together, by pages as large as possible.
+            while end < plan.window_len {
+                let (next_flags, next_end) = self.window_flags(&memory, end);
+                if next_flags != flags {
+                    break;
+                }
+                end = next_end;
             }
+            end = end.min(plan.window_len);
+            if let Some(flags) = flags {
+                self.map(plan.window_addr + start, start..end, flags, Purpose::PhysicalMemory)?;
+            }
+            start = end;
         }
         Ok(())
+    }
+
+    /// How the page at a physical address appears in the window, None if it does not; and up to where this holds.
+    fn window_flags(&self, memory: &PhysicalPages<'_>, addr: u64) -> (Option<PageTableFlags>, u64) {
+        let found = memory.at(addr);
+        let mut flags = self.data();
+        flags.set(PageTableFlags::WRITABLE, !found.is_read_only);
+        flags.set(UNCACHED, !found.is_cached);
+        ((found.is_memory || addr < WINDOW_LEN_MIN).then_some(flags), found.end)
     }
 
     /// Maps the first MiB to itself, without page 0 and without what the kernel has mapped there. The mode-switch
@@ -132,12 +129,15 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
     ///
     /// # Errors
     /// `OutOfMemory`.
-    pub fn map_first_mib(&mut self) -> Result<(), BootError> {
+    pub fn map_first_mib(&mut self, regions: &[MemoryRegion]) -> Result<(), BootError> {
+        let memory = PhysicalPages { regions, pieces: &[] };
         for addr in (PAGE..u64::from(layout::FIRST_MIB_END)).step_by(layout::PAGE_LEN as usize) {
             let flags = if addr == u64::from(layout::MODE_SWITCH_PAGE_ADDR) {
                 PageTableFlags::PRESENT
-            } else {
+            } else if memory.at(addr).is_cached {
                 self.data()
+            } else {
+                self.data() | UNCACHED
             };
             match self.map(addr, addr..addr + PAGE, flags, Purpose::FirstMib) {
                 Ok(()) | Err(BootError::AlreadyMapped { .. }) => {}
@@ -147,28 +147,28 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
         Ok(())
     }
 
-    /// Makes a stack of `len` bytes, whole pages, in a part of the higher half that nothing else uses: an entry of
-    /// the PML4 of its own, so that what lies below it and above it is not mapped.
+    /// Takes memory for the stack and maps it where the plan has it.
     ///
     /// # Errors
-    /// `OutOfMemory`; `AlreadyMapped` when the higher half is full.
-    pub fn map_stack(&mut self, len: u64) -> Result<StackLocation, BootError> {
-        let pml4 = self.tables.level_4_table();
-        let index = (TABLE_ENTRIES / 2..TABLE_ENTRIES)
-            .rev()
-            .find(|&index| pml4[usize::from(index)].is_unused())
-            .ok_or(BootError::AlreadyMapped { what: Purpose::Stack, found: u64::MAX })?;
-        // The guard page is the first one of the entry.
-        let bottom_addr = VirtAddr::new_truncate(u64::from(index) << 39).as_u64() + PAGE;
-        let mut mapped = 0;
-        while mapped < len {
-            let range =
-                self.frames.take_some(0, len - mapped, MemoryRegionKind::BOOTLOADER, Purpose::Stack)?;
+    /// `OutOfMemory`, `AlreadyMapped`.
+    pub fn map_stack(&mut self, stack: StackLocation) -> Result<(), BootError> {
+        let mut addr = stack.bottom_addr;
+        while addr < stack.top_addr {
+            let left = stack.top_addr - addr;
+            let range = self.frames.take_some(0, left, MemoryRegionKind::BOOTLOADER, Purpose::Stack)?;
             let taken = range.end - range.start;
-            self.map(bottom_addr + mapped, range, self.data(), Purpose::Stack)?;
-            mapped += taken;
+            self.map(addr, range, self.data(), Purpose::Stack)?;
+            addr += taken;
         }
-        Ok(StackLocation { bottom_addr, top_addr: bottom_addr + len })
+        Ok(())
+    }
+
+    /// Maps the boot info, which lies in memory that was taken for it, where the plan has it.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, `AlreadyMapped`.
+    pub fn map_boot_info(&mut self, virtual_addr: u64, physical: Range<u64>) -> Result<(), BootError> {
+        self.map(virtual_addr, physical, self.data(), Purpose::BootInfo)
     }
 
     /// Read and write, and not execute where the CPU can tell the difference.
@@ -178,6 +178,8 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
     }
 
     /// Maps a physical range to the addresses from `virtual_addr` on, with the largest pages that fit.
+    // A stack frame of its own: stage2 is smaller for it.
+    #[inline(never)]
     fn map(
         &mut self,
         mut virtual_addr: u64,
@@ -187,52 +189,116 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
     ) -> Result<(), BootError> {
         let Range { start: mut physical_addr, end } = range;
         while physical_addr < end {
-            let fits = |size: u64| {
-                (virtual_addr | physical_addr).is_multiple_of(size) && end - physical_addr >= size
+            let fits = |level: &PageTableLevel| {
+                let len = page_len(*level);
+                (virtual_addr | physical_addr).is_multiple_of(len) && end - physical_addr >= len
             };
-            let len = if self.features.gib_pages && fits(Size1GiB::SIZE) {
-                self.map_page::<Size1GiB>(virtual_addr, physical_addr, flags, what)?
-            } else if fits(Size2MiB::SIZE) {
-                self.map_page::<Size2MiB>(virtual_addr, physical_addr, flags, what)?
-            } else {
-                self.map_page::<Size4KiB>(virtual_addr, physical_addr, flags, what)?
-            };
-            physical_addr += len;
+            let sizes = [PageTableLevel::Three, PageTableLevel::Two];
+            let usable = if self.features.gib_pages { &sizes[..] } else { &sizes[1..] };
+            let level = usable.iter().copied().find(fits).unwrap_or(PageTableLevel::One);
+            let size_flag =
+                if level == PageTableLevel::One { PageTableFlags::empty() } else { PageTableFlags::HUGE_PAGE };
+            let entry = self.entry(virtual_addr, level, what)?;
+            if !entry.is_unused() {
+                return Err(BootError::AlreadyMapped { what, found: virtual_addr });
+            }
+            entry.set_addr(PhysAddr::new(physical_addr), flags | size_flag);
+            physical_addr += page_len(level);
             // The last page of the address space may be the last one to be mapped.
-            virtual_addr = virtual_addr.wrapping_add(len);
+            virtual_addr = virtual_addr.wrapping_add(page_len(level));
         }
         Ok(())
     }
 
-    /// Maps one page and gives its size.
-    fn map_page<S: PageSize>(
+    /// The entry for an address in the table of a level. Tables on the way to it are made where there are none.
+    fn entry(
         &mut self,
         virtual_addr: u64,
-        physical_addr: u64,
-        flags: PageTableFlags,
+        level: PageTableLevel,
         what: Purpose,
-    ) -> Result<u64, BootError>
-    where
-        MappedPageTable<'a, M>: Mapper<S>,
-    {
+    ) -> Result<&mut PageTableEntry, BootError> {
         let already_mapped = BootError::AlreadyMapped { what, found: virtual_addr };
-        let page = VirtAddr::try_new(virtual_addr)
-            .ok()
-            .and_then(|addr| Page::<S>::from_start_address(addr).ok())
-            .ok_or(already_mapped)?;
-        let frame = PhysFrame::<S>::containing_address(PhysAddr::new(physical_addr));
-        let parents = PageTableFlags::PRESENT | PageTableFlags::WRITABLE;
-        // SAFETY: these tables are not in use yet; what they will make accessible is decided by the callers above.
-        let result = unsafe { self.tables.map_to_with_table_flags(page, frame, flags, parents, self.frames) };
-        match result {
-            Ok(flush) => {
-                flush.ignore();
-                Ok(S::SIZE)
+        let addr = VirtAddr::try_new(virtual_addr).map_err(|_| already_mapped)?;
+        let mut table = self.root;
+        let mut table_level = PageTableLevel::Four;
+        loop {
+            let pointer = self.mapping.frame_to_pointer(table);
+            // SAFETY: `Self::new` has it that the pointer leads to the table, and that nobody else uses it; the borrow of
+            // `self` keeps other references away.
+            let entries = unsafe { &mut *pointer };
+            let entry = &mut entries[addr.page_table_index(table_level)];
+            if table_level == level {
+                return Ok(entry);
             }
-            Err(MapToError::FrameAllocationFailed) => {
-                Err(self.frames.out_of_memory(PAGE, Purpose::PageTables))
+            if entry.is_unused() {
+                let new = self.new_table()?;
+                entry.set_frame(new, PageTableFlags::PRESENT | PageTableFlags::WRITABLE);
             }
-            Err(MapToError::ParentEntryHugePage | MapToError::PageAlreadyMapped(_)) => Err(already_mapped),
+            table = entry.frame().map_err(|_| already_mapped)?;
+            table_level = table_level.next_lower_level().expect("the level is one of those below");
         }
+    }
+
+    /// Takes a frame for a table, and empties it.
+    fn new_table(&mut self) -> Result<PhysFrame, BootError> {
+        let addr = self.frames.take_whole(PAGE, MemoryRegionKind::BOOTLOADER, Purpose::PageTables)?;
+        let frame = PhysFrame::containing_address(PhysAddr::new(addr));
+        // SAFETY: the frame is new, so that nobody uses what the pointer leads to; zeros are an empty table.
+        unsafe { self.mapping.frame_to_pointer(frame).write_bytes(0, 1) };
+        Ok(frame)
+    }
+}
+
+/// Bytes that an entry in a table of this level maps.
+fn page_len(level: PageTableLevel) -> u64 {
+    PAGE << (9 * (level as u32 - 1))
+}
+
+/// What is known of physical memory.
+struct PhysicalPages<'a> {
+    regions: &'a [MemoryRegion],
+    pieces: &'a [KernelSegment],
+}
+
+/// What is known of one page.
+struct PhysicalPage {
+    /// All of it is memory, of one region.
+    is_cached: bool,
+    /// Some of it is memory.
+    is_memory: bool,
+    /// It is not to be written, or may be executed, where it is used.
+    is_read_only: bool,
+    /// Up to here, the same is known of the pages that follow.
+    end: u64,
+}
+
+impl PhysicalPages<'_> {
+    /// Looks a page up.
+    #[inline(never)]
+    fn at(&self, addr: u64) -> PhysicalPage {
+        let mut page = PhysicalPage { is_cached: false, is_memory: false, is_read_only: false, end: u64::MAX };
+        let mut end = WINDOW_LEN_MIN;
+        let mut is_in = |start: u64, range_end: u64| {
+            for bound in [start, range_end] {
+                if bound > addr && (bound < end || end <= addr) {
+                    end = bound;
+                }
+            }
+            start <= addr && addr < range_end
+        };
+        for region in self.regions.iter().filter(|region| crate::e820::is_memory(region)) {
+            page.is_memory |= is_in(region.start_addr / PAGE * PAGE, region.end_addr.next_multiple_of(PAGE));
+            page.is_cached |= is_in(region.start_addr.next_multiple_of(PAGE), region.end_addr / PAGE * PAGE);
+        }
+        for piece in self.pieces {
+            let is_piece = is_in(piece.physical_addr, piece.physical_addr + piece.len);
+            page.is_read_only |= is_piece && piece.rights != SegmentRights::READ_WRITE;
+        }
+        page.is_read_only |=
+            is_in(layout::MODE_SWITCH_PAGE_ADDR.into(), layout::MODE_SWITCH_PAGE_END.into());
+        if end > addr {
+            page.end = end;
+        }
+        page
     }
 }

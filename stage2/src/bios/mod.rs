@@ -22,7 +22,7 @@ pub(crate) const INT_KEYBOARD: u8 = 0x16;
 
 /// The registers that a BIOS call takes and gives.
 #[repr(C)]
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct BiosRegisters {
     pub(crate) eax: u32,
     pub(crate) ebx: u32,
@@ -34,6 +34,15 @@ pub(crate) struct BiosRegisters {
     pub(crate) ds: u16,
     pub(crate) es: u16,
     pub(crate) flags: u32,
+}
+
+impl Default for BiosRegisters {
+    /// All zeros.
+    // Not inlined: stage2 is smaller for it.
+    #[inline(never)]
+    fn default() -> Self {
+        Self { eax: 0, ebx: 0, ecx: 0, edx: 0, esi: 0, edi: 0, ebp: 0, ds: 0, es: 0, flags: 0 }
+    }
 }
 
 impl BiosRegisters {

@@ -1,4 +1,4 @@
-// stage2_entry: stage1 jumps here. Enter protected mode, clear .bss, fill the stack's guard, go on in Rust.
+// stage2_entry: stage1 jumps here. Enter protected mode, and go on as every entry does.
 // Mode in: real, CS = SS = DS = 0, DF = 0.   In: DL = boot drive   Out: does not return
     .section .mode_switch.entry, "awx"
     .code16
@@ -23,29 +23,7 @@ stage2_entry_far_jump:
     .global stage2_entry_32
     .type stage2_entry_32, @function
 stage2_entry_32:
-    .cfi_sections .debug_frame
-    .cfi_startproc
-    .cfi_undefined eip                  // nobody called: a backtrace ends here
-    mov eax, {data32}
-    mov ds, eax
-    mov es, eax
-    mov fs, eax
-    mov gs, eax
-    mov ss, eax
-    mov esp, {stack_top}
     movzx edx, dl
-    mov edi, offset stage2_bss_start
-    mov ecx, offset stage2_bss_end
-    sub ecx, edi
-    shr ecx, 2                          // the linker script aligns both ends to 4
-    xor eax, eax
-    rep stosd
-    mov edi, {stack_bottom}
-    mov ecx, ({stack_guard_end} - {stack_bottom}) / 4
-    mov eax, {stack_guard}
-    rep stosd
-    push edx
-    call {main}
-    ud2
-    .cfi_endproc
+    mov ebx, offset {enter}
+    jmp protected_mode_start
     .text

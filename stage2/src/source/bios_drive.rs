@@ -5,7 +5,7 @@ use crate::bios::{self, BiosRegisters, INT_DISK, far_pointer};
 use crate::{a20, protected_mode};
 use loader::BootError;
 use loader::int13::{DiskAddressPacket, DriveParameters, Geometry};
-use loader::load::Disk;
+use loader::reader::{BootSource, Sectors, check_sector_len};
 
 /// Reads are tried this often, with a reset of the drive in between.
 const TRIES: u32 = 3;
@@ -18,8 +18,12 @@ const READ_EDD: u8 = 0x42;
 const GET_PARAMETERS: u8 = 0x48;
 
 /// A drive, and the way to read it.
-pub(crate) struct BiosDisk {
+pub(crate) struct BiosDrive {
     drive: u8,
+    sector_len: u32,
+    /// Number of sectors, where the BIOS tells. Without EDD the geometry says what the drive could hold, not what is in
+    /// it.
+    sectors: Option<u64>,
     access: Access,
 }
 
@@ -28,31 +32,34 @@ enum Access {
     Chs(Geometry),
 }
 
-impl BiosDisk {
+impl BiosDrive {
     /// Finds out how the drive can be read.
     ///
     /// # Errors
-    /// `NoGeometry` when there is neither EDD nor a geometry.
-    pub(crate) fn open(drive: u8) -> Result<Self, BootError> {
-        let access = if has_edd(drive) { Access::Edd } else { Access::Chs(geometry(drive)?) };
-        Ok(Self { drive, access })
+    /// `NoGeometry` when there is neither EDD nor a geometry; `SectorLength`.
+    pub(crate) fn open(source: &BootSource) -> Result<Self, BootError> {
+        let drive = source.drive;
+        let sector_len = check_sector_len(drive, source.sector_len)?;
+        if !has_edd(drive) {
+            return Ok(Self { drive, sector_len, sectors: None, access: Access::Chs(geometry(drive)?) });
+        }
+        let told = parameters(drive);
+        if told.sector_len() != 0 {
+            check_sector_len(drive, told.sector_len())?;
+        }
+        let sectors = Some(told.sectors()).filter(|&sectors| sectors > 0);
+        Ok(Self { drive, sector_len, sectors, access: Access::Edd })
     }
 
-    /// Makes sure that the drive has all of the image's sectors, where the BIOS tells. Without EDD the geometry says
-    /// what the drive could hold, not what is in it.
+    /// Makes sure that the drive has all sectors up to, not including, `expected`, where the BIOS tells.
     ///
     /// # Errors
     /// `DiskTooSmall`.
     pub(crate) fn check_size(&self, expected: u64) -> Result<(), BootError> {
-        let Access::Edd = self.access else { return Ok(()) };
-        let mut parameters = DriveParameters::BLANK;
-        let (ds, offset) = far_pointer(&raw mut parameters as u32);
-        let registers = BiosRegisters { esi: offset.into(), ds, ..BiosRegisters::default() };
-        // SAFETY: the BIOS writes to DS:SI as many bytes as the structure says it has.
-        let registers = unsafe { call(GET_PARAMETERS, self.drive, registers) };
-        let found = parameters.sectors();
-        let told = !registers.carry() && found > 0;
-        if told && found < expected { Err(BootError::DiskTooSmall { found, expected }) } else { Ok(()) }
+        match self.sectors {
+            Some(found) if found < expected => Err(BootError::DiskTooSmall { found, expected }),
+            _ => Ok(()),
+        }
     }
 
     /// Reads sectors from `lba` on to `target_addr`: as many as one call can, up to `sectors`. Tries again when that
@@ -118,22 +125,37 @@ impl BiosDisk {
     }
 }
 
-impl Disk for BiosDisk {
-    fn read(&mut self, lba: u64, sectors: u32) -> Result<&[u8], BootError> {
-        assert!(sectors <= layout::MAX_READ_SECTORS);
+impl Sectors for BiosDrive {
+    fn sector_len(&self) -> u32 {
+        self.sector_len
+    }
+
+    fn read(&mut self, lba: u64, count: u64) -> Result<&[u8], BootError> {
+        let most = layout::BOUNCE_BUFFER_LEN / self.sector_len;
+        let sectors = u32::try_from(count).unwrap_or(u32::MAX).min(most);
         let mut done = 0;
         while done < sectors {
-            let target_addr = layout::BOUNCE_BUFFER_ADDR + done * layout::SECTOR_LEN;
+            let target_addr = layout::BOUNCE_BUFFER_ADDR + done * self.sector_len;
             done += self.read_some(lba + u64::from(done), sectors - done, target_addr)?;
         }
         protected_mode::check_stack()?;
         // What follows copies to memory above 1 MiB, and some BIOSes close the gate behind them.
         a20::open()?;
-        let len = (sectors * layout::SECTOR_LEN) as usize;
+        let len = (sectors * self.sector_len) as usize;
         // SAFETY: the bounce buffer is set aside for this in `layout`; nobody else reads or writes it, and the borrow
         // of `self` keeps the next read away.
         Ok(unsafe { core::slice::from_raw_parts(layout::BOUNCE_BUFFER_ADDR as *const u8, len) })
     }
+}
+
+/// What EDD tells of a drive; zeros where it tells nothing.
+fn parameters(drive: u8) -> DriveParameters {
+    let mut parameters = DriveParameters::BLANK;
+    let (ds, offset) = far_pointer(&raw mut parameters as u32);
+    let registers = BiosRegisters { esi: offset.into(), ds, ..BiosRegisters::default() };
+    // SAFETY: the BIOS writes to DS:SI as many bytes as the structure says it has.
+    let registers = unsafe { call(GET_PARAMETERS, drive, registers) };
+    if registers.carry() { DriveParameters::BLANK } else { parameters }
 }
 
 /// Whether the BIOS reads this drive by disk address packets (EDD-3, section 8.1).

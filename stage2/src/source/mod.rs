@@ -1,3 +1,15 @@
 //! The readers: each reads the bundle from one kind of source.
 
-pub(crate) mod bios_drive;
+mod bios_drive;
+
+use bios_drive::BiosDrive;
+use loader::BootError;
+use loader::reader::{BootSource, SectorReader};
+
+/// Finds out how the source can be read.
+///
+/// # Errors
+/// E10, E15.
+pub(crate) fn open(source: &BootSource) -> Result<SectorReader<BiosDrive>, BootError> {
+    Ok(SectorReader::new(BiosDrive::open(source)?, source.bundle_lba))
+}

@@ -11,7 +11,7 @@ from doorstep import cpu, paging, places
 
 MAGIC = int.from_bytes(b"DOORSTEP", "little")
 
-# As MemoryRegionKind and SegmentRights in the crate `boot-info` name them.
+# As MemoryRegionKind, SegmentRights and MilestoneId in the crate `boot-info` name them.
 KINDS = [
     "usable",
     "bootloader",
@@ -23,6 +23,15 @@ KINDS = [
     "bad",
 ]
 RIGHTS = ["r--", "rw-", "r-x"]
+MILESTONES = [
+    "stage1",
+    "stage2",
+    "machine known",
+    "headers read",
+    "kernel loaded",
+    "tables built",
+    "hand-off",
+]
 
 
 def show(state, address=None):
@@ -49,9 +58,10 @@ def show(state, address=None):
         )
         return
     print(f"BootInfo at {address:#x}, version {int(info['version'])}, {int(info['len'])} bytes")
-    for field in info.type.fields():
-        if field.name not in ("magic", "version", "len", "reserved"):
-            _show_field(root, field.name, info[field.name])
+    parts = info["parts"]
+    for field in parts.type.fields():
+        if field.name != "reserved":
+            _show_field(root, field.name, parts[field.name])
 
 
 def _is_at_entry(state):
@@ -77,29 +87,37 @@ def _show_field(root, name, value):
         print(f"  {name:<24}{int(value):#x}")
         return
     fields = [field.name for field in kind.fields()]
-    if {"addr", "len"} <= set(fields):
+    if "List" in kind.name:
         _show_list(root, name, kind.name, int(value["addr"]), int(value["len"]))
+        return
+    if fields == ["__0"]:
+        print(f"  {name:<24}{int(value['__0']):#x}")
+        return
+    if "addr" in fields and int(value["addr"]) == 0:
+        print(f"  {name:<24}none")
         return
     print(f"  {name}")
     for field in fields:
-        if not field.startswith("reserved"):
+        if field != "reserved":
             print(f"    {field:<22}{int(value[field]):#x}")
 
 
 def _show_list(root, name, kind, address, length):
     if "u8" in kind:
+        if name != "command_line":
+            print(f"  {name:<24}{f'{length} bytes at {address:#x}' if address else 'none'}")
+            return
         text = paging.read_virtual(root, address, length).decode(errors="replace")
         print(f"  {name:<24}{text!r}")
         return
     print(f"  {name}, {length} at {address:#x}")
-    is_regions = "MemoryRegion" in kind
-    item = gdb.lookup_type(
-        "boot_info::memory::MemoryRegion" if is_regions else "boot_info::memory::KernelSegment"
+    type_name, line = next(
+        (type_name, line) for key, type_name, line in ITEMS if key in kind
     )
+    item = gdb.lookup_type(type_name)
     data = paging.read_virtual(root, address, length * item.sizeof)
     for start in range(0, len(data), item.sizeof):
-        value = gdb.Value(data[start : start + item.sizeof], item)
-        print("    " + (region_line(value) if is_regions else _segment_line(value)))
+        print("    " + line(gdb.Value(data[start : start + item.sizeof], item)))
 
 
 def region_line(value):
@@ -117,3 +135,17 @@ def _segment_line(value):
     rights = int(value["rights"]["__0"])
     name = RIGHTS[rights] if rights < len(RIGHTS) else f"rights {rights}"
     return f"{virtual:#018x}..{virtual + length:#018x} at {physical:#x}  {name}"
+
+
+def _milestone_line(value):
+    milestone = int(value["id"]["__0"])
+    name = MILESTONES[milestone] if milestone < len(MILESTONES) else f"milestone {milestone}"
+    return f"{int(value['ticks']):>20} ticks  {name}"
+
+
+# What lists hold: a part of the list's type, the type of an item, and an item in one line.
+ITEMS = [
+    ("MemoryRegion", "boot_info::memory_region::MemoryRegion", region_line),
+    ("KernelSegment", "boot_info::memory_region::KernelSegment", _segment_line),
+    ("Milestone", "boot_info::milestone::Milestone", _milestone_line),
+]

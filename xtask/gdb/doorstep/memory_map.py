@@ -57,7 +57,7 @@ def _regions(list_name):
     tables = gdb.lookup_type("stage2::tables::Tables")
     list_field = _field(tables, list_name)
     length_field, items_field = (_field(list_field.type, "len"), _field(list_field.type, "xs"))
-    item = gdb.lookup_type("boot_info::memory::MemoryRegion")
+    item = gdb.lookup_type("boot_info::memory_region::MemoryRegion")
 
     address = places.address_of(TABLES) + list_field.bitpos // 8
     length = cpu.read_physical_number(address + length_field.bitpos // 8, length_field.type.sizeof)

@@ -111,7 +111,7 @@ def go_through(expected, switch):
 
 def show_rust(expected, drive):
     """Rust in 32-bit mode: a line of source, and an argument with its value."""
-    place = "stage2::stage2_main"
+    place = "stage2::entry::boot_sector::enter"
     heading(place, "Rust, in 32-bit mode, with its source and its arguments")
     run.run_to_place(places.find(place))
     status.show(instructions=1)

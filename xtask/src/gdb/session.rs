@@ -3,7 +3,6 @@
 use crate::bare_metal::read;
 use crate::qmp::escape_commas;
 use anyhow::{Context, Result};
-use boot_info::KernelConfig;
 use elf::ElfBytes;
 use elf::abi::PT_LOAD;
 use elf::endian::LittleEndian;
@@ -153,6 +152,5 @@ fn facts(elf_files: &Path, kernel: Option<&Path>) -> Result<Value> {
         "stage1": stage("stage1", layout::STAGE1_ADDR, layout::STAGE1_END),
         "stage2": stage("stage2", layout::STAGE2_ADDR, layout::STAGE2_END),
         "kernel": { "elf": kernel.to_string_lossy(), "ranges": segments, "entry": elf.ehdr.e_entry },
-        "physical_memory_offset": KernelConfig::DEFAULT.physical_memory_offset,
     }))
 }

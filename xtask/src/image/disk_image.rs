@@ -7,8 +7,10 @@ use crate::output;
 use anyhow::{Context, Result, ensure};
 use boot_info::KernelConfig;
 use layout::{SECTOR_LEN, STAGE1_ADDR, STAGE1_LBA, STAGE2_ADDR, STAGE2_LBA, STAGE2_MAX_SECTORS};
+use loader::bundle::{Bundle, Piece};
 use loader::checksum::{checksum, crc32};
-use loader::manifest::{Manifest, Piece, Stage2Descriptor, head_len};
+use loader::elf::headers_len;
+use loader::stage2_descriptor::Stage2Descriptor;
 use std::ops::Range;
 use zerocopy::IntoBytes;
 
@@ -62,52 +64,65 @@ impl Image<'_> {
     /// Puts the image together.
     pub(crate) fn build(&self) -> Result<DiskImage> {
         let Stages { stage1, stage2 } = self.stages;
-        let stage2_piece = piece(STAGE2_LBA.into(), stage2);
+        let (bundle, pieces) = self.bundle()?;
         let descriptor = Stage2Descriptor {
             checksum: crc32(stage2).into(),
             lba: STAGE2_LBA.into(),
-            sectors: u16::try_from(stage2_piece.sectors())?.into(),
+            sectors: u16::try_from(sectors(stage2.len()))?.into(),
             reserved: 0.into(),
         };
-        let manifest_lba = descriptor.manifest_lba();
-        let kernel = piece(manifest_lba + u64::from(layout::MANIFEST_SECTORS), self.kernel);
-        let image_sectors = (kernel.lba + kernel.sectors()).next_multiple_of(CYLINDER_SECTORS);
-        let manifest = Manifest {
-            kernel,
-            kernel_head_checksum: checksum(&self.kernel[..usize::try_from(head_len(kernel.len))?]),
-            config: self.config,
-            image_sectors,
-            command_line: self.command_line,
-        };
-        let manifest = manifest.to_sector()?;
+        let bundle_start = byte_offset(descriptor.bundle_lba())?;
+        let image_sectors = sectors(bundle_start + bundle.len()).next_multiple_of(CYLINDER_SECTORS);
 
         let mut bytes = vec![0; byte_offset(image_sectors)?];
-        let mut put = |lba: u64, part: &[u8]| -> Result<()> {
-            let start = byte_offset(lba)?;
-            bytes[start..start + part.len()].copy_from_slice(part);
-            Ok(())
-        };
-        put(STAGE2_LBA.into(), stage2)?;
-        put(manifest_lba, &manifest)?;
-        put(kernel.lba, self.kernel)?;
+        let mut put = |start: usize, part: &[u8]| bytes[start..start + part.len()].copy_from_slice(part);
+        let stage2_start = byte_offset(STAGE2_LBA.into())?;
+        put(stage2_start, stage2);
+        put(bundle_start, &bundle);
         let disk_signature = disk_signature(&bytes);
         let boot_sector = boot_sector(stage1, &descriptor, disk_signature, image_sectors)?;
         bytes[..boot_sector.len()].copy_from_slice(&boot_sector);
 
-        let pieces = vec![
-            ("stage1", piece(STAGE1_LBA.into(), &boot_sector)),
-            ("stage2", stage2_piece),
-            ("manifest", piece(manifest_lba, &manifest)),
-            ("kernel", kernel),
+        let mut places = vec![
+            ("stage1", byte_offset(STAGE1_LBA.into())?..boot_sector.len()),
+            ("stage2", stage2_start..bundle_start),
         ];
-        Ok(DiskImage { bytes, pieces })
+        places.extend(
+            pieces
+                .into_iter()
+                .map(|(name, range)| (name, bundle_start + range.start..bundle_start + range.end)),
+        );
+        Ok(DiskImage { bytes, pieces: places })
+    }
+
+    /// The bundle, and where each piece lies in it.
+    fn bundle(&self) -> Result<(Vec<u8>, Vec<(&'static str, Range<usize>)>)> {
+        let mut bytes = vec![0; to_index(layout::BUNDLE_HEADER_LEN)];
+        let mut pieces = vec![("header", 0..bytes.len())];
+        let mut add = |name, piece: &[u8]| -> Piece {
+            bytes.resize(bytes.len().next_multiple_of(to_index(layout::PIECE_ALIGNMENT)), 0);
+            let start = bytes.len();
+            bytes.extend(piece);
+            pieces.push((name, start..bytes.len()));
+            Piece::new(start as u64, piece)
+        };
+        let command_line = Some(self.command_line.as_bytes())
+            .filter(|command_line| !command_line.is_empty())
+            .map(|command_line| add("command line", command_line));
+        let kernel = add("kernel", self.kernel);
+        let headers = &self.kernel[..usize::try_from(headers_len(self.kernel))?];
+        let kernel_headers = Piece::new(kernel.offset, headers);
+        let len = bytes.len() as u64;
+        let header = Bundle { len, config: self.config, kernel, kernel_headers, command_line }.to_header()?;
+        bytes[..header.len()].copy_from_slice(&header);
+        Ok((bytes, pieces))
     }
 }
 
 /// A disk image, and where its pieces lie.
 pub(crate) struct DiskImage {
     bytes: Vec<u8>,
-    pieces: Vec<(&'static str, Piece)>,
+    pieces: Vec<(&'static str, Range<usize>)>,
 }
 
 impl DiskImage {
@@ -121,35 +136,34 @@ impl DiskImage {
         &mut self.bytes
     }
 
-    /// Where a piece (`stage1`, `stage2`, `manifest`, `kernel`) lies in [`Self::bytes`].
+    /// Where a piece lies in [`Self::bytes`]: `stage1`, `stage2`, `header` (the bundle's), `command line`, `kernel`.
     pub(crate) fn range(&self, name: &str) -> Result<Range<usize>> {
-        let (_, piece) = self.pieces.iter().find(|(found, _)| *found == name).context("no such piece")?;
-        let start = byte_offset(piece.lba)?;
-        Ok(start..start + usize::try_from(piece.len)?)
+        let (_, range) = self.pieces.iter().find(|(found, _)| *found == name).context("no such piece")?;
+        Ok(range.clone())
     }
 
     /// The pieces as a person reads them.
     pub(crate) fn table(&self) -> String {
         let head = ["piece", "LBA", "sectors", "bytes", "checksum"].map(str::to_owned).to_vec();
-        let row = |(name, piece): &(&str, Piece)| {
-            let Piece { lba, len, checksum } = *piece;
+        let row = |name: &str, range: Range<usize>| {
             vec![
-                (*name).to_owned(),
-                lba.to_string(),
-                piece.sectors().to_string(),
-                len.to_string(),
-                format!("{checksum:016x}"),
+                name.to_owned(),
+                (range.start / to_index(SECTOR_LEN)).to_string(),
+                sectors(range.len()).to_string(),
+                range.len().to_string(),
+                format!("{:016x}", checksum(&self.bytes[range])),
             ]
         };
-        let whole = piece(0, &self.bytes);
-        let rows: Vec<_> =
-            [head].into_iter().chain(self.pieces.iter().map(row)).chain([row(&("image", whole))]).collect();
+        let mut rows = vec![head];
+        rows.extend(self.pieces.iter().map(|(name, range)| row(name, range.clone())));
+        rows.push(row("image", 0..self.bytes.len()));
         output::table(&rows)
     }
 }
 
-fn piece(lba: u64, bytes: &[u8]) -> Piece {
-    Piece { lba, len: bytes.len() as u64, checksum: checksum(bytes) }
+/// Number of sectors that so many bytes fill.
+fn sectors(len: usize) -> u64 {
+    len.div_ceil(to_index(SECTOR_LEN)) as u64
 }
 
 /// A number that tells disks apart, for operating systems: from the contents, so that it does not change by itself.
@@ -221,18 +235,32 @@ mod tests {
     }
 
     #[test]
-    fn every_piece_is_where_descriptor_and_manifest_say() {
+    fn every_piece_is_where_descriptor_and_header_say() {
         let image = image(&[7; 1000]);
         let bytes = image.bytes();
         assert_eq!(bytes[layout::DESCRIPTOR_OFFSET as usize..][4..10], [1, 0, 0, 0, 3, 0]);
-        assert_eq!(image.range("manifest").unwrap(), 4 * 512..5 * 512);
-        let sector = bytes[image.range("manifest").unwrap()].try_into().unwrap();
-        let manifest = Manifest::from_sector(4, &sector).unwrap();
-        assert_eq!((manifest.kernel.lba, manifest.kernel.len), (5, 1000));
-        assert_eq!(manifest.kernel.checksum, checksum(&[7; 1000]));
-        assert_eq!(manifest.image_sectors * 512, bytes.len() as u64);
+        assert_eq!(image.range("header").unwrap(), 4 * 512..8 * 512);
+        let header = bytes[image.range("header").unwrap()].try_into().unwrap();
+        let bundle = Bundle::parse(4, &header).unwrap();
+        assert_eq!((bundle.kernel.offset, bundle.kernel.len), (8192, 1000));
+        assert_eq!(bundle.kernel.checksum, checksum(&[7; 1000]));
+        assert_eq!(bundle.len, 8192 + 1000);
+        assert_eq!(image.range("kernel").unwrap(), 4 * 512 + 8192..4 * 512 + 9192);
         assert_eq!(bytes[image.range("kernel").unwrap()], [7; 1000]);
-        assert_eq!(manifest.command_line, "quiet");
+        assert_eq!(&bytes[image.range("command line").unwrap()], b"quiet");
+        assert_eq!(bundle.command_line, Some(Piece::new(4096, b"quiet")));
+    }
+
+    #[test]
+    fn the_bundle_is_the_same_wherever_it_lies() {
+        let bundle = |stages: &Stages| {
+            let image = Image { stages, kernel: &[7; 1000], config: KernelConfig::DEFAULT, command_line: "" };
+            let image = image.build().unwrap();
+            let range = image.range("header").unwrap().start..image.range("kernel").unwrap().end;
+            image.bytes()[range].to_vec()
+        };
+        let longer = Stages { stage2: vec![0x55; 9 * 512], ..stages() };
+        assert_eq!(bundle(&stages()), bundle(&longer));
     }
 
     #[test]
@@ -256,16 +284,16 @@ mod tests {
 
     #[test]
     fn a_command_line_too_long_is_refused() {
-        let long = "x".repeat(401);
+        let long = "x".repeat(4097);
         let image =
-            Image { stages: &stages(), kernel: &[], config: KernelConfig::DEFAULT, command_line: &long };
+            Image { stages: &stages(), kernel: &[7], config: KernelConfig::DEFAULT, command_line: &long };
         assert!(image.build().is_err_and(|error| error.to_string().starts_with("E24")));
     }
 
     #[test]
     fn the_table_lists_every_piece() {
         let table = image(&[7; 1000]).table();
-        assert_eq!(table.lines().count(), 6, "{table}");
-        assert!(table.contains("kernel      5        2    1000"), "{table}");
+        assert_eq!(table.lines().count(), 7, "{table}");
+        assert!(table.contains("kernel         20        2    1000"), "{table}");
     }
 }

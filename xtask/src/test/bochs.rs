@@ -65,7 +65,7 @@ pub(crate) fn tests() -> Vec<Test> {
         }));
     }
     for (piece, message) in
-        [("stage2", "stage2 damaged"), ("manifest", "boot error E21: "), ("kernel", "boot error E25: ")]
+        [("stage2", "stage2 damaged"), ("header", "boot error E21: "), ("kernel", "boot error E25: ")]
     {
         tests.push(Test::new(format!("bochs::damaged_{piece}"), move |scene| {
             let mut image = hello(scene)?;

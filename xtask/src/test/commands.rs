@@ -71,7 +71,7 @@ fn image_beside_a_kernel_with_spaces(scene: &Scene) -> Result<()> {
 }
 
 fn command_line_too_long(scene: &Scene) -> Result<()> {
-    let long = "x".repeat(loader::manifest::COMMAND_LINE_MAX + 1);
+    let long = "x".repeat(loader::bundle::COMMAND_LINE_MAX + 1);
     let output = scene.xtask().args(["image", "-o", "long.img", "--cmdline", &long]).output()?;
     let told = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.code() == Some(1), "{}", output.status);

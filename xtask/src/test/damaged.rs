@@ -15,7 +15,7 @@ pub(crate) fn tests() -> Vec<Test> {
     };
     vec![
         flipped("stage2", "stage2 damaged"),
-        flipped("manifest", "boot error E21: "),
+        flipped("header", "boot error E21: "),
         flipped("kernel", "boot error E25: "),
         Test::new("damaged::a_key_boots_again_after_stage1", |scene| {
             let mut booted = waits_for_a_key(scene, "stage2", "stage2 damaged\n")?;

@@ -146,11 +146,6 @@ const FAULTS: &[Fault] = &[
             elf.set(header::E_ENTRY, address)
         },
     },
-    Fault {
-        name: "physical_memory_window",
-        error: "E52",
-        spoil: |elf| move_first(elf, KernelConfig::DEFAULT.physical_memory_offset),
-    },
 ];
 
 /// Values of each field that a kernel should not have, or that do not matter. Fields of a program header are those of the first segment that is loaded.

@@ -33,7 +33,7 @@ const MANNERS: &[(&str, Manners, &str)] = &[
     ("fails_first_trashes_registers", Manners { fails_first: 1, trashes: 1, ..GOOD }, HELLO),
     (
         "no_geometry",
-        Manners { edd_answers: 1, no_geometry: 1, ..GOOD },
+        Manners { edd_answers: 2, no_geometry: 1, ..GOOD },
         "boot error E10: drive 80h has no geometry: INT 13h AH=08h status 01h (invalid function or parameter), 0 sectors a track; expected EDD or CHS",
     ),
     ("neither_edd_nor_geometry", Manners { edd_answers: 0, no_geometry: 1, ..GOOD }, "stage2 read error 01"),
@@ -262,8 +262,14 @@ pub(crate) fn tests() -> Vec<Test> {
             boot(scene, &hello(scene)?, manners, None)?.says(message)
         }));
     }
-    for piece in ["manifest", "kernel"] {
-        tests.push(Test::new(format!("bios::short_read_of_{piece}"), move |scene| short_read(scene, piece)));
+    for (name, piece, from, read) in [
+        ("header", "header", 0, (0, 4)),
+        ("kernel_headers", "kernel", 0, (0, 1)),
+        ("kernel", "kernel", 1, (127, 127)),
+    ] {
+        tests.push(Test::new(format!("bios::short_read_of_{name}"), move |scene| {
+            short_read(scene, piece, from, read)
+        }));
     }
     for &(name, manners, map, regions) in MAPS {
         tests.push(Test::new(format!("e820::{name}"), move |scene| {
@@ -279,14 +285,15 @@ pub(crate) fn tests() -> Vec<Test> {
     tests
 }
 
-/// The BIOS says that it read one sector less, without an error.
-fn short_read(scene: &Scene, piece: &str) -> Result<()> {
-    let image = hello(scene)?;
-    let range = image.range(piece)?;
-    let (lba, sectors) = (range.start / SECTOR_LEN as usize, range.len().div_ceil(SECTOR_LEN as usize));
-    let manners = Manners { short_from: u32::try_from(lba)?.into(), ..GOOD };
+/// The BIOS says that it read one sector less, without an error. `from` is the sector of the piece from which on it does so,
+/// `read` the first sector of the read that meets it, and how many that has.
+fn short_read(scene: &Scene, piece: &str, from: u32, read: (u64, u32)) -> Result<()> {
+    let image = scene.image(&self::read(&scene.parts.kernel_dev)?, "")?;
+    let lba = image.range(piece)?.start / SECTOR_LEN as usize;
+    let manners = Manners { short_from: (u32::try_from(lba)? + from).into(), ..GOOD };
+    let (first, sectors) = (lba as u64 + read.0, read.1);
     boot(scene, &image, manners, None)?.says(&format!(
-        "boot error E13: disk read short: LBA {lba}, {} of {sectors} sectors; is the image cut off?",
+        "boot error E13: disk read short: LBA {first}, {} of {sectors} sectors; is the image cut off?",
         sectors - 1
     ))
 }

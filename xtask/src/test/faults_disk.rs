@@ -5,6 +5,7 @@
 
 use super::Test;
 use super::booted::Booted;
+use super::faults_image::{BUNDLE_LEN, HEADERS_OFFSET, KERNEL_OFFSET_WITHOUT_COMMAND_LINE, change_header};
 use super::parts::Scene;
 use crate::bare_metal::read;
 use crate::guest::{Drive, Machine};
@@ -22,7 +23,7 @@ type Place = (&'static str, u32, fn(u64) -> String);
 
 const UNREADABLE: [Place; 4] = [
     ("stage2", 7, |_| "stage2 read error 0C".into()),
-    ("manifest", 0, |lba| format!("boot error E12: disk read failed: LBA {lba}, {CONTROLLER_FAILURE}\n")),
+    ("header", 0, |lba| format!("boot error E12: disk read failed: LBA {lba}, {CONTROLLER_FAILURE}\n")),
     // A read that fails is told with its first sector: the BIOS does not say which one it was.
     ("kernel", 9, |lba| format!("boot error E12: disk read failed: LBA {}, {CONTROLLER_FAILURE}\n", lba - 9)),
     ("kernel", 130, |lba| {
@@ -60,17 +61,17 @@ pub(crate) fn tests() -> Vec<Test> {
     tests.extend([
         cut("in_stage2", |image| middle(image, "stage2"), |_| Ok("stage2 read error 0C".into())),
         cut(
-            "before_the_manifest",
-            |image| Ok(image.range("manifest")?.start),
+            "before_the_bundle",
+            |image| Ok(image.range("header")?.start),
             |image| {
-                let lba = image.range("manifest")?.start / SECTOR_LEN as usize;
+                let lba = image.range("header")?.start / SECTOR_LEN as usize;
                 Ok(format!(
                     "boot error E12: disk read failed: LBA {lba}, BIOS status 01h (invalid function or parameter), after 3 tries"
                 ))
             },
         ),
         // The rest of the sector is zero, its checksum with it.
-        cut("in_the_manifest", |image| middle(image, "manifest"), |_| Ok("boot error E21: ".into())),
+        cut("in_the_header", |image| Ok(image.range("header")?.end - 4), |_| Ok("boot error E21: ".into())),
     ]);
     tests.extend([
         Test::new("disk::cut_off_in_the_kernel", move |scene| {
@@ -134,23 +135,22 @@ fn cut_off_floppy(scene: &Scene) -> Result<()> {
     booted.wait_for_screen(&line)
 }
 
-/// A manifest that points behind the last cylinder.
+/// A bundle that tells of a kernel behind the last cylinder.
 fn beyond_the_floppy(scene: &Scene) -> Result<()> {
     let mut image = full_image(scene)?;
-    super::faults_image::change_manifest(
-        &mut image,
-        super::faults_image::KERNEL_LBA,
-        &5000_u64.to_le_bytes(),
-    )?;
-    super::faults_image::change_manifest(
-        &mut image,
-        super::faults_image::IMAGE_SECTORS,
-        &u64::MAX.to_le_bytes(),
-    )?;
+    let start = image.range("header")?.start as u64;
+    // Nothing there but what the read of the headers would find.
+    let offset = (5000 * u64::from(SECTOR_LEN) - start).next_multiple_of(layout::PIECE_ALIGNMENT.into());
+    let lba = (start + offset) / u64::from(SECTOR_LEN);
+    for (field, value) in
+        [(BUNDLE_LEN, u64::MAX), (HEADERS_OFFSET, offset), (KERNEL_OFFSET_WITHOUT_COMMAND_LINE, offset)]
+    {
+        change_header(&mut image, field, &value.to_le_bytes())?;
+    }
     image.bytes_mut().resize(1_474_560, 0);
-    scene.boot(&image, Machine { drive: Drive::Floppy, ..Machine::default() })?.says(
-        "boot error E11: LBA 5000 is out of reach of CHS, which ends at LBA 2880; expected a BIOS with EDD",
-    )
+    scene.boot(&image, Machine { drive: Drive::Floppy, ..Machine::default() })?.says(&format!(
+        "boot error E11: LBA {lba} is out of reach of CHS, which ends at LBA 2880; expected a BIOS with EDD",
+    ))
 }
 
 /// Our kernel with something behind it, up to the last byte of the image.

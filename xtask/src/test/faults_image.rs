@@ -1,4 +1,4 @@
-//! Manifests that say something wrong under a right checksum, so that the check behind the checksum is reached.
+//! Bundles that say something wrong under a right checksum, so that the check behind the checksum is reached.
 //! Spoilt kernels are in `desk.rs`, damage without a right checksum in `damaged.rs`.
 
 use super::Test;
@@ -7,22 +7,31 @@ use crate::bare_metal::read;
 use crate::guest::Machine;
 use crate::image::DiskImage;
 use anyhow::{Context, Result};
-use loader::manifest::{Sector, reseal};
+use loader::bundle::{HeaderBytes, reseal};
 
-// Offsets in the manifest, counted here a second time: what a disk holds must not change unnoticed.
+// Offsets in the header, counted here a second time: what a disk holds must not change unnoticed.
 const MAGIC: usize = 0;
 const VERSION: usize = 8;
-const RESERVED: usize = 12;
-const KERNEL_HEAD_CHECKSUM: usize = 16;
-pub(crate) const KERNEL_LBA: usize = 24;
-const KERNEL_LEN: usize = 32;
-const KERNEL_CHECKSUM: usize = 40;
-const STACK_LEN: usize = 48;
-const PHYSICAL_MEMORY_OFFSET: usize = 56;
-pub(crate) const IMAGE_SECTORS: usize = 64;
-const UNUSED: usize = 72;
-const COMMAND_LINE_LEN: usize = 102;
-const COMMAND_LINE: usize = 104;
+const PIECE_COUNT: usize = 12;
+const LEN: usize = 16;
+const RESERVED: usize = 24;
+const STACK_LEN: usize = 64;
+const PHYSICAL_MEMORY_OFFSET: usize = 72;
+const UNUSED_CONFIG: usize = 80;
+/// The table: headers, command line, kernel, and the place of one more.
+const HEADERS: usize = 512;
+const COMMAND_LINE: usize = HEADERS + PIECE_LEN;
+const KERNEL: usize = COMMAND_LINE + PIECE_LEN;
+const ONE_MORE: usize = KERNEL + PIECE_LEN;
+const UNUSED: usize = 2016;
+
+// Offsets in an entry of the table.
+const PIECE_LEN: usize = 32;
+const KIND: usize = 0;
+const FLAGS: usize = 4;
+const OFFSET: usize = 8;
+const LENGTH: usize = 16;
+const CHECKSUM: usize = 24;
 
 /// Values, how many of their bytes count, and what is said of each.
 type Values = &'static [(u64, usize, &'static str)];
@@ -32,69 +41,50 @@ const HOSTILE: &[(&str, usize, Values)] = &[
     (
         "magic",
         MAGIC,
-        &[
-            (0, 8, "E20: no manifest at LBA "),
-            (u64::MAX, 8, "found FFFFFFFFFFFFFFFFh, expected \"DOORMFST\""),
-        ],
+        &[(0, 8, "E20: no bundle at LBA "), (u64::MAX, 8, "found FFFFFFFFFFFFFFFFh, expected \"DOORBNDL\"")],
     ),
     (
         "version",
         VERSION,
         &[
-            (0, 4, "E22: manifest of version 0, expected 1; build the image again"),
-            (2, 4, "E22: manifest of version 2, expected 1"),
-            (u64::MAX, 4, "E22: manifest of version 4294967295, expected 1"),
+            (0, 4, "E22: bundle of version 0, expected 2; build the image again"),
+            (1, 4, "E22: bundle of version 1, expected 2"),
+            (3, 4, "E22: bundle of version 3, expected 2"),
+            (u64::MAX, 4, "E22: bundle of version 4294967295, expected 2"),
         ],
     ),
-    ("reserved", RESERVED, &[(u64::MAX, 4, "Hello World!")]),
+    (
+        "piece_count",
+        PIECE_COUNT,
+        &[
+            (0, 4, "E27: bundle has 0 pieces for the kernel, expected 1; build the image again"),
+            (2, 4, "E27: bundle has 0 pieces for the kernel, expected 1"),
+            (48, 4, "E23: bundle: number of pieces is 0x30, expected at most 47; build the image again"),
+            (u64::MAX, 4, "E23: bundle: number of pieces is 0xffffffff, expected at most 47"),
+            // The entry behind the last one is all zeros: of a kind that is not known, and not required.
+            (4, 4, "Hello World!"),
+        ],
+    ),
+    (
+        "len",
+        LEN,
+        &[
+            (0, 8, "E23: bundle: length of a piece is "),
+            (1 << 20, 8, "E14: image cut off: disk has 1008 sectors, image 21"),
+            (u64::MAX, 8, "E14: image cut off: disk has 1008 sectors, image 36028797018964"),
+        ],
+    ),
+    ("reserved", RESERVED, &[(u64::MAX, 8, "Hello World!")]),
+    ("unused_config", UNUSED_CONFIG, &[(u64::MAX, 8, "Hello World!")]),
     ("unused", UNUSED, &[(u64::MAX, 8, "Hello World!")]),
-    (
-        "kernel_head_checksum",
-        KERNEL_HEAD_CHECKSUM,
-        &[
-            (0, 8, "E25: kernel damaged: checksum of bytes 0 to "),
-            (u64::MAX, 8, "h, expected FFFFFFFFFFFFFFFFh; write the image again"),
-        ],
-    ),
-    (
-        "kernel_checksum",
-        KERNEL_CHECKSUM,
-        &[
-            (0, 8, "h, expected 0000000000000000h; write the image again"),
-            (u64::MAX, 8, "E25: kernel damaged: "),
-        ],
-    ),
-    (
-        "kernel_lba",
-        KERNEL_LBA,
-        &[
-            (0, 8, "E25: kernel damaged: "),
-            (
-                1 << 32,
-                8,
-                "E23: manifest: kernel LBA is 0x100000000, expected a kernel that ends inside the image",
-            ),
-            (u64::MAX, 8, "E23: manifest: kernel LBA is 0xffffffffffffffff, expected"),
-        ],
-    ),
-    (
-        "kernel_len",
-        KERNEL_LEN,
-        &[
-            (0, 8, "E23: manifest: kernel length is 0x0, expected at least 1 byte; build the image again"),
-            (1, 8, "E25: kernel damaged: checksum of bytes 0 to 0x1 is "),
-            (1 << 40, 8, "E23: manifest: kernel LBA is "),
-            (u64::MAX, 8, "E23: manifest: kernel LBA is "),
-        ],
-    ),
     (
         "stack_len",
         STACK_LEN,
         &[
-            (0, 8, "E23: manifest: stack length is 0x0, expected whole pages, 4 KiB to 64 MiB"),
-            (4095, 8, "E23: manifest: stack length is 0xfff, "),
-            ((64 << 20) + 4096, 8, "E23: manifest: stack length is 0x4001000, "),
-            (u64::MAX, 8, "E23: manifest: stack length is 0xffffffffffffffff, "),
+            (0, 8, "E23: bundle: stack length is 0x0, expected whole pages, 4 KiB to 64 MiB"),
+            (4095, 8, "E23: bundle: stack length is 0xfff, "),
+            ((64 << 20) + 4096, 8, "E23: bundle: stack length is 0x4001000, "),
+            (u64::MAX, 8, "E23: bundle: stack length is 0xffffffffffffffff, "),
             (64 << 20, 8, "Hello World!"),
         ],
     ),
@@ -102,63 +92,175 @@ const HOSTILE: &[(&str, usize, Values)] = &[
         "physical_memory_offset",
         PHYSICAL_MEMORY_OFFSET,
         &[
-            (0, 8, "E23: manifest: physical-memory offset is 0x0, expected a multiple of 1 GiB"),
-            (4096, 8, "E23: manifest: physical-memory offset is 0x1000, "),
-            (1 << 47, 8, "E23: manifest: physical-memory offset is 0x800000000000, "),
-            (0xffff_ffff_c000_0000, 8, "E23: manifest: physical-memory offset is 0xffffffffc0000000, "),
-            (0xffff_c000_0000_0000, 8, "E52: segment "),
+            (4096, 8, "E23: bundle: physical-memory offset is 0x1000, expected a multiple of 1 GiB"),
+            (1 << 47, 8, "E23: bundle: physical-memory offset is 0x800000000000, "),
+            (0xffff_ffff_c000_0000, 8, "E23: bundle: physical-memory offset is 0xffffffffc0000000, "),
+            // The kernel lies there.
+            (0xffff_ffff_0000_0000, 8, "E52: segment "),
+            (0, 8, "Hello World!"),
             (0xffff_9000_0000_0000, 8, "Hello World!"),
+            (1 << 40, 8, "Hello World!"),
         ],
     ),
     (
-        "image_sectors",
-        IMAGE_SECTORS,
+        "headers_offset",
+        HEADERS + OFFSET,
         &[
-            (0, 8, "E23: manifest: kernel LBA is "),
-            (1009, 8, "E14: image cut off: disk has 1008 sectors, image 1009; write the whole image again"),
-            (u64::MAX, 8, "E14: image cut off: disk has 1008 sectors, image 18446744073709551615; "),
+            (4096, 8, "E23: bundle: offset of the kernel's headers is 0x1000, expected that of the kernel"),
+            (8192 + 512, 8, "E23: bundle: offset of a piece is 0x2200, expected a multiple of 4096"),
+        ],
+    ),
+    (
+        "headers_len",
+        HEADERS + LENGTH,
+        &[
+            (
+                0,
+                8,
+                "E23: bundle: length of a piece is 0x0, expected at least 1 byte, and an end inside the bundle",
+            ),
+            (1, 8, "E25: kernel's headers damaged: checksum of bytes 0 to 0x1 is "),
+            ((64 << 10) + 1, 8, "E23: bundle: length of a piece is 0x10001, expected at least 1 byte"),
+        ],
+    ),
+    (
+        "headers_checksum",
+        HEADERS + CHECKSUM,
+        &[
+            (0, 8, "E25: kernel's headers damaged: checksum of bytes 0 to "),
+            (u64::MAX, 8, "h, expected FFFFFFFFFFFFFFFFh; write the image again"),
+        ],
+    ),
+    (
+        "command_line_offset",
+        COMMAND_LINE + OFFSET,
+        &[
+            (0, 8, "E23: bundle: offset of a piece is 0x0, "),
+            (1 << 40, 8, "E23: bundle: length of a piece is 0x4, "),
+            (u64::MAX - 4095, 8, "E23: bundle: length of a piece is 0x4, "),
+            (8192, 8, "E25: command line damaged: checksum of bytes 0 to 0x4 is "),
         ],
     ),
     (
         "command_line_len",
-        COMMAND_LINE_LEN,
+        COMMAND_LINE + LENGTH,
         &[
-            (401, 2, "E23: manifest: command line length is 0x191, expected at most 400 bytes of UTF-8"),
-            (u64::MAX, 2, "E23: manifest: command line length is 0xffff, "),
-            (400, 2, "Hello World!"),
+            (4097, 8, "E23: bundle: command line length is 0x1001, expected at most 4096 bytes"),
+            (u64::MAX, 8, "E23: bundle: length of a piece is 0xffffffffffffffff, "),
+        ],
+    ),
+    ("command_line_checksum", COMMAND_LINE + CHECKSUM, &[(0, 8, "E25: command line damaged: ")]),
+    (
+        "kernel_kind",
+        KERNEL + KIND,
+        &[
+            (2, 4, "E27: bundle has 2 pieces for the kernel's headers, expected 1"),
+            (3, 4, "E27: bundle has 2 pieces for the command line, expected 1"),
+            (9, 4, "E26: bundle needs a loader that knows pieces of kind 9; build the image again"),
+            (u64::MAX, 4, "E26: bundle needs a loader that knows pieces of kind 4294967295"),
+        ],
+    ),
+    ("flags", KERNEL + FLAGS, &[(0, 4, "Hello World!"), (u64::MAX, 4, "Hello World!")]),
+    (
+        "kernel_offset",
+        KERNEL + OFFSET,
+        &[
+            (0, 8, "E23: bundle: offset of a piece is 0x0, "),
+            (4096, 8, "E23: bundle: offset of the kernel's headers is 0x2000, expected that of the kernel"),
         ],
     ),
     (
-        "command_line",
-        COMMAND_LINE,
-        &[(0xff, 1, "E23: manifest: command line length is 0x4, expected at most 400 bytes of UTF-8")],
+        "kernel_len",
+        KERNEL + LENGTH,
+        &[
+            (0, 8, "E23: bundle: length of a piece is 0x0, "),
+            (1, 8, "E23: bundle: length of the kernel's headers is "),
+            (1 << 40, 8, "E23: bundle: length of a piece is 0x10000000000, "),
+            (u64::MAX, 8, "E23: bundle: length of a piece is 0xffffffffffffffff, "),
+        ],
+    ),
+    (
+        "kernel_checksum",
+        KERNEL + CHECKSUM,
+        &[
+            (0, 8, "h, expected 0000000000000000h; write the image again"),
+            (u64::MAX, 8, "E25: kernel damaged: "),
+        ],
     ),
 ];
 
 pub(crate) fn tests() -> Vec<Test> {
-    let test = |&(field, offset, values): &(&'static str, usize, &'static [(u64, usize, &'static str)])| {
-        Test::new(format!("manifest::{field}"), move |scene| {
+    let test = |&(field, offset, values): &(&'static str, usize, Values)| {
+        Test::new(format!("bundle::{field}"), move |scene| {
             values.iter().try_for_each(|&(value, len, message)| {
                 has_field(scene, offset, &value.to_le_bytes()[..len], message)
                     .with_context(|| format!("{field} = {value:#x}"))
             })
         })
     };
-    HOSTILE.iter().map(test).collect()
+    let mut tests: Vec<Test> = HOSTILE.iter().map(test).collect();
+    tests.extend([
+        Test::new("bundle::unknown_optional_piece", |scene| has_one_more(scene, 77, 0, "Hello World!")),
+        Test::new("bundle::unknown_required_piece", |scene| {
+            has_one_more(scene, 77, 1, "E26: bundle needs a loader that knows pieces of kind 77")
+        }),
+        Test::new("bundle::two_kernels", |scene| {
+            has_one_more(scene, 1, 1, "E27: bundle has 2 pieces for the kernel, expected 1")
+        }),
+        Test::new("bundle::command_line_not_utf8", |scene| {
+            let mut image = image(scene)?;
+            let range = image.range("command line")?;
+            image.bytes_mut()[range.start + 2] = 0xff;
+            let sum = loader::checksum::checksum(&image.bytes()[range]);
+            change_header(&mut image, COMMAND_LINE + CHECKSUM, &sum.to_le_bytes())?;
+            let message = "boot error E23: bundle: part of the command line that is UTF-8 is 0x2, expected all its bytes";
+            scene.boot(&image, Machine::default())?.says(message)
+        }),
+    ]);
+    tests
 }
 
 fn has_field(scene: &Scene, offset: usize, value: &[u8], message: &str) -> Result<()> {
-    let mut image = scene.image(&read(&scene.parts.kernel_release)?, "word")?;
-    change_manifest(&mut image, offset, value)?;
-    let message = if message.starts_with('E') { format!("boot error {message}") } else { message.to_owned() };
-    scene.boot(&image, Machine::default())?.says(&message)
+    let mut image = image(scene)?;
+    change_header(&mut image, offset, value)?;
+    says(scene, &image, message)
 }
 
-/// Changes bytes of the manifest, and its checksum with them.
-pub(crate) fn change_manifest(image: &mut DiskImage, offset: usize, value: &[u8]) -> Result<()> {
-    let range = image.range("manifest")?;
-    let sector: &mut Sector = (&mut image.bytes_mut()[range]).try_into()?;
-    sector[offset..offset + value.len()].copy_from_slice(value);
-    reseal(sector);
+/// A bundle with one piece more, of this kind: the command line's bytes once more.
+fn has_one_more(scene: &Scene, kind: u32, flags: u32, message: &str) -> Result<()> {
+    let mut image = image(scene)?;
+    let start = image.range("header")?.start;
+    let entry = image.bytes()[start + COMMAND_LINE..start + KERNEL].to_vec();
+    change_header(&mut image, ONE_MORE, &entry)?;
+    for (offset, value) in [(ONE_MORE + KIND, kind), (ONE_MORE + FLAGS, flags), (PIECE_COUNT, 4)] {
+        change_header(&mut image, offset, &value.to_le_bytes())?;
+    }
+    says(scene, &image, message)
+}
+
+fn image(scene: &Scene) -> Result<DiskImage> {
+    scene.image(&read(&scene.parts.kernel_release)?, "word")
+}
+
+fn says(scene: &Scene, image: &DiskImage, message: &str) -> Result<()> {
+    let message = if message.starts_with('E') { format!("boot error {message}") } else { message.to_owned() };
+    scene.boot(image, Machine::default())?.says(&message)
+}
+
+/// Changes bytes of the bundle's header, and its checksum with them.
+pub(crate) fn change_header(image: &mut DiskImage, offset: usize, value: &[u8]) -> Result<()> {
+    let range = image.range("header")?;
+    let header: &mut HeaderBytes = (&mut image.bytes_mut()[range]).try_into()?;
+    header[offset..offset + value.len()].copy_from_slice(value);
+    reseal(header);
     Ok(())
 }
+
+/// Where the length of the bundle stands in its header.
+pub(crate) const BUNDLE_LEN: usize = LEN;
+
+/// Where the place and the length of the kernel stand when there is no command line: the second entry.
+pub(crate) const KERNEL_OFFSET_WITHOUT_COMMAND_LINE: usize = COMMAND_LINE + OFFSET;
+
+/// The same of its headers.
+pub(crate) const HEADERS_OFFSET: usize = HEADERS + OFFSET;

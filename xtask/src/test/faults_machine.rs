@@ -80,7 +80,7 @@ pub(crate) fn tests() -> Vec<Test> {
 fn no_serial_port(scene: &Scene) -> Result<()> {
     let mut image = scene.image(&read(&scene.parts.kernel_release)?, "")?;
     for (piece, message) in
-        [("kernel", "boot error E25: "), ("manifest", "boot error E2"), ("stage2", "stage2 damaged")]
+        [("kernel", "boot error E25: "), ("header", "boot error E2"), ("stage2", "stage2 damaged")]
     {
         let start = image.range(piece)?.start;
         image.bytes_mut()[start] ^= 1;

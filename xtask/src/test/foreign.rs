@@ -15,6 +15,7 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("foreign::tutorial", tutorial),
         Test::new("foreign::default_address", |scene| checks_itself(scene, &[], 0)),
         Test::new("foreign::higher_half", higher_half),
+        Test::new("foreign::where_physical_memory_would_appear", where_physical_memory_would_appear),
         Test::new("foreign::segments_share_pages", segments_share_pages),
         Test::new("foreign::payload_of_32_mib", payload_of_32_mib),
         Test::new("foreign::debug_sections_stay_out", debug_sections_stay_out),
@@ -31,6 +32,13 @@ fn tutorial(scene: &Scene) -> Result<()> {
 
 fn higher_half(scene: &Scene) -> Result<()> {
     checks_itself(scene, &["--image-base=0xffffffff80000000"], 0)
+}
+
+/// The loader's usual address for the window to physical memory: the window moves.
+fn where_physical_memory_would_appear(scene: &Scene) -> Result<()> {
+    let kernel =
+        link_archive(scene, &scene.parts.foreign_kernels_anywhere, &["--image-base=0xffff800000100000"])?;
+    check(scene, &kernel, 0, Machine::default())
 }
 
 /// Read-only data shares its first page with code and its last one with variables.
@@ -104,9 +112,14 @@ fn check(scene: &Scene, kernel: &Path, payload_len: usize, machine: Machine) -> 
 
 /// Links a kernel as a project of its own would: with a linker and a few options.
 pub(super) fn link(scene: &Scene, options: &[&str]) -> Result<PathBuf> {
+    link_archive(scene, &scene.parts.foreign_kernels, options)
+}
+
+/// The same with the archive in this folder.
+fn link_archive(scene: &Scene, folder: &Path, options: &[&str]) -> Result<PathBuf> {
     let linker = &scene.parts.linker;
     let flavor: &[&str] = if linker.ends_with("rust-lld") { &["-flavor", "gnu"] } else { &[] };
-    let archive = scene.parts.foreign_kernels.join("libchecked_kernel.a");
+    let archive = folder.join("libchecked_kernel.a");
     let kernel = scene.folder().join("kernel.elf");
     let shell = Shell::new()?;
     shell.change_dir(scene.folder());

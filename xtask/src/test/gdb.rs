@@ -53,8 +53,8 @@ fn tour(scene: &Scene) -> Result<()> {
         "CR0 +PE",
         "stage2_entry_far_jump: ",
         "PROTECTED 32-bit    0008:",
-        "stage2::stage2_main: ",
-        "stage2/src/main.rs:",
+        "stage2::entry::boot_sector::enter: ",
+        "stage2/src/entry/boot_sector.rs:",
         "drive = 0x80",
         "bios_call_clear_pe: ",
         "CR0 -PE",
@@ -97,7 +97,7 @@ fn every_switch(scene: &Scene) -> Result<()> {
     session.say("break _start", &["Breakpoint 1 at 0xffffffff8", "lib.rs, line "])?;
     session.say("next-switch", &["REAL 16-bit", "<stage2_entry_set_pe>  mov cr0,eax"])?;
     session.say("next-switch", &["PROTECTED 16-bit", "CR0 +PE", "<stage2_entry_far_jump>  jmp 0x8:0x"])?;
-    session.say("stepi", &["PROTECTED 32-bit", "<stage2_entry_32>  mov eax,0x10"])?;
+    session.say("stepi", &["PROTECTED 32-bit", "<stage2_entry_32>  movzx edx,dl"])?;
     session.say("next-switch --bios", &["PROTECTED 32-bit", "<bios_call_far_jump_16>  jmp 0x18:0x"])?;
     session.say("stepi", &["PROTECTED 16-bit", "<bios_call_leave>  mov ax,0x20"])?;
     session.say("next-switch --bios", &["PROTECTED 16-bit", "<bios_call_clear_pe>  mov cr0,eax"])?;
@@ -115,7 +115,7 @@ fn every_switch(scene: &Scene) -> Result<()> {
     session.say("stepi", &["LONG 64-bit", "<hand_off_64>  mov eax,0x10"])?;
     session.say("mode", &["EFER ", "LMA LME", "CS 0028  code 64-bit", "GDT at 0x"])?;
     session.say("next-switch", &["LONG 64-bit", "kernel  _start", "No more switches"])?;
-    session.say("continue", &["Breakpoint 1, ", "_start (boot_info=0xffff8000", "lib.rs:", "LONG 64-bit"])?;
+    session.say("continue", &["Breakpoint 1, ", "_start (boot_info=0xffffff00", "lib.rs:", "LONG 64-bit"])?;
     session.quit()
 }
 
@@ -153,14 +153,17 @@ fn variables_in_32_bit_mode(scene: &Scene) -> Result<()> {
             "#0  ",
             "usable_len (regions=",
             "e820.rs:",
-            "stage2::boot (drive=128)",
+            "stage2::boot (source=",
             "main.rs:",
-            "stage2_entry_32",
+            "stage2::entry::boot_sector::enter (drive=128)",
+            "protected_mode_start",
         ],
     )?;
     ensure!(!callers.contains("?? ()"), "callers that there are not: {callers}");
-    session.say("finish", &["stage2::boot (drive=128)", "Value returned is $1 = 13", "PROTECTED 32-bit"])?;
+    session.say("finish", &["stage2::boot (source=", "Value returned is $1 = 13", "PROTECTED 32-bit"])?;
+    session.say("frame function stage2::entry::boot_sector::enter", &["enter (drive=128)"])?;
     session.say("print drive", &["= 128"])?;
+    session.say("frame 0", &["stage2::boot (source="])?;
     session.say("next", &["PROTECTED 32-bit", "stage2::boot+"])?;
     let registers = session.say("info registers", &["eax ", "eip ", "cr0 ", "[ ET PE ]"])?;
     ensure!(
@@ -173,8 +176,8 @@ fn variables_in_32_bit_mode(scene: &Scene) -> Result<()> {
 fn kernel_source(scene: &Scene) -> Result<()> {
     let mut session = Terminal::start(scene, &["--stop", "kernel::kernel_main"])?;
     session
-        .say("backtrace", &["#0  kernel::kernel_main (boot_info=0xffff8000", "main.rs:", "#1 ", "_start"])?;
-    session.say("print/x (*boot_info).boot_drive", &["= 0x80"])?;
+        .say("backtrace", &["#0  kernel::kernel_main (boot_info=0xffffff00", "main.rs:", "#1 ", "_start"])?;
+    session.say("print/x (*boot_info).parts.boot_drive", &["= 0x80"])?;
     session.say("next", &["kernel::init"])?;
     session.say("next", &["console::lock"])?;
     session.quit()
@@ -191,7 +194,7 @@ fn memory(scene: &Scene) -> Result<()> {
     session.say("e820", &["Reported", "639 KiB  usable", "regions", "reserved", "usable"])?;
     session.say(
         "boot-info",
-        &["BootInfo at 0xffff8000", "memory_regions", "r-x", "'from the test'", "boot_drive"],
+        &["BootInfo at 0xffffff00", "memory_regions", "r-x", "'from the test'", "boot_drive"],
     )?;
     session
         .say("pages 0xb8000", &["PML4  [  0]", "PT ", "is physical 0xb8000", "read, write; supervisor"])?;
@@ -245,7 +248,7 @@ fn foreign_kernel(scene: &Scene) -> Result<()> {
     command.arg("--kernel").arg(kernel);
     let mut session = Terminal::start_with(scene, command)?;
     session.say("kernel", &["LONG 64-bit", "kernel  _start"])?;
-    session.say("boot-info", &["BootInfo at 0xffff8000", "kernel_segments", "r-x"])?;
+    session.say("boot-info", &["BootInfo at 0xffff", "kernel_segments", "r-x"])?;
     session.say("pages $rip", &["read, execute"])?;
     session.quit()
 }

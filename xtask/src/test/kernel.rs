@@ -49,7 +49,7 @@ fn says_hello(scene: &Scene, kernel: &Path) -> Result<()> {
 }
 
 fn command_line(scene: &Scene) -> Result<()> {
-    for line in ["", "log=debug name=\"Zoë\"", &"x".repeat(loader::manifest::COMMAND_LINE_MAX)] {
+    for line in ["", "log=debug name=\"Zoë\"", &"x".repeat(loader::bundle::COMMAND_LINE_MAX)] {
         let mut booted = succeeds(scene, "command_line", line, Machine::default())?;
         booted.wait_for(&format!("command line: {line:?}\n"))?;
     }

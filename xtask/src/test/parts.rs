@@ -1,7 +1,9 @@
 //! What the boot tests are made of: built once, used by all of them.
 
 use super::booted::Booted;
-use crate::bare_metal::{Builder, FOREIGN_KERNEL, KERNEL, ODD_BIOS, Profile, TEST_KERNELS, both, read};
+use crate::bare_metal::{
+    Builder, FOREIGN_KERNEL, FOREIGN_KERNEL_ANYWHERE, KERNEL, ODD_BIOS, Profile, TEST_KERNELS, both, read,
+};
 use crate::checkout::Checkout;
 use crate::flatten::flatten;
 use crate::guest::Machine;
@@ -31,6 +33,8 @@ pub(crate) struct Parts {
     pub(crate) test_kernels: PathBuf,
     /// The folder with the tutorial's kernel and the archive to link others from.
     pub(crate) foreign_kernels: PathBuf,
+    /// The same, with an archive that can be linked at any address.
+    pub(crate) foreign_kernels_anywhere: PathBuf,
     /// The linker that links them.
     pub(crate) linker: PathBuf,
     /// `cargo xtask` itself.
@@ -45,7 +49,11 @@ impl Parts {
         let toolchain = Toolchain::find(shell)?;
         let builder = Builder { checkout: &checkout, toolchain: &toolchain };
         let (stages, kernels) = both(
-            || -> Result<_> { Ok((builder.stages()?, builder.stage(&ODD_BIOS, "stage")?)) },
+            || -> Result<_> {
+                let stages = builder.stages()?;
+                let odd_bios = builder.stage(&ODD_BIOS, "stage")?;
+                Ok((stages, odd_bios, builder.kernels(&FOREIGN_KERNEL_ANYWHERE, Profile::Release)?))
+            },
             || -> Result<_> {
                 Ok([
                     builder.kernels(&KERNEL, Profile::Dev)?.join(KERNEL.name),
@@ -55,8 +63,8 @@ impl Parts {
                 ])
             },
         );
-        let (([stage1, stage2], odd_bios), [kernel_dev, kernel_release, test_kernels, foreign_kernels]) =
-            (stages?, kernels?);
+        let ([stage1, stage2], odd_bios, foreign_kernels_anywhere) = stages?;
+        let [kernel_dev, kernel_release, test_kernels, foreign_kernels] = kernels?;
         Ok(Self {
             stages: Stages::flatten(&stage1, &stage2)?,
             stage2_elf: stage2,
@@ -65,6 +73,7 @@ impl Parts {
             kernel_release,
             test_kernels,
             foreign_kernels,
+            foreign_kernels_anywhere,
             linker: toolchain.linker().to_owned(),
             xtask: env::current_exe()?,
             folder: checkout.output().join("test"),

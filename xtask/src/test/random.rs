@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Flips that one test makes, one after another.
 const FLIPS_PER_TEST: u32 = 8;
 
-const PIECES: [&str; 3] = ["stage2", "manifest", "kernel"];
+const PIECES: [&str; 3] = ["stage2", "header", "kernel"];
 
 /// Tests for so many flips. The seed is a part of their names; without one, the clock gives it.
 pub(crate) fn tests(flips: u32, seed: Option<u64>) -> Vec<Test> {

@@ -1,11 +1,12 @@
 //! One of each error, for tables and tests. The binary has no use for them, and leaves them out.
 
 use super::{BootError, Purpose};
+use crate::bundle::PieceKind;
 
 impl BootError {
     /// One of each error, by number, with values as they occur.
     #[must_use]
-    pub const fn examples() -> [Self; 44] {
+    pub const fn examples() -> [Self; 48] {
         const CODE: u64 = 0xffff_ffff_8020_0000;
         const WINDOW: u64 = 0xffff_8000_0000_0000;
         [
@@ -19,20 +20,24 @@ impl BootError {
             Self::DiskRead { lba: 2051, status: 0x0c, tries: 3 },
             Self::DiskReadShort { lba: 2051, found: 12, expected: 127 },
             Self::DiskTooSmall { found: 2880, expected: 33_072 },
-            Self::ManifestMissing { lba: 65, found: 0 },
-            Self::ManifestDamaged { found: 0x4edf_14e9_2864_86d1, expected: 0x4edf_14e9_2864_86d2 },
-            Self::ManifestVersion { found: 2, expected: 1 },
-            Self::ManifestField {
+            Self::SectorLength { drive: 0x80, found: 4096 },
+            Self::BundleMissing { lba: 65, found: 0 },
+            Self::BundleDamaged { found: 0x4edf_14e9_2864_86d1, expected: 0x4edf_14e9_2864_86d2 },
+            Self::BundleVersion { found: 3, expected: 2 },
+            Self::BundleField {
                 field: "physical-memory offset",
-                found: 0xffff_ffff_8000_0000,
-                expected: "a multiple of 1 GiB, not 0, canonical for 64 TiB",
+                found: 0xffff_ffff_8020_0000,
+                expected: "a multiple of 1 GiB, canonical for 4 GiB",
             },
-            Self::CommandLineTooLong { found: 401, expected: 400 },
-            Self::KernelDamaged {
+            Self::CommandLineTooLong { found: 4097, expected: 4096 },
+            Self::PieceDamaged {
+                what: PieceKind::Kernel,
                 len: 0x2_d200,
                 found: 0xf59c_969d_0e75_7b82,
                 expected: 0xf59c_969d_0e75_7b83,
             },
+            Self::UnknownPiece { found: 9 },
+            Self::PieceCount { what: PieceKind::Kernel, found: 0 },
             Self::NoElf { found: 0x2321_2f62 },
             Self::ElfTooShort { found: 12, expected: 64 },
             Self::ElfClass { found: 1 },
@@ -42,7 +47,7 @@ impl BootError {
             Self::ElfMachine { found: elf::abi::EM_AARCH64 },
             Self::ElfProgramHeaderSize { found: 32 },
             Self::ElfProgramHeaderCount { found: 0 },
-            Self::ElfProgramHeadersOutside { found: 0x2_d000, end: 0x2_d0e0, expected: 0xfe00 },
+            Self::ElfProgramHeadersOutside { found: 0x2_d000, end: 0x2_d0e0, expected: 0x1_0000 },
             Self::ElfNoSegment,
             Self::ElfDynamic { segment: 1 },
             Self::SegmentFileSize { segment: 1, found: 0x5000, expected: 0x4000 },
@@ -63,8 +68,9 @@ impl BootError {
                 segment: 0,
                 found: WINDOW,
                 start: WINDOW,
-                end: WINDOW + crate::e820::USABLE_END,
+                end: WINDOW + (crate::plan::WINDOW_LEN_MIN - 1),
             },
+            Self::NoRoom { what: Purpose::PhysicalMemory, needed: 1 << 46 },
             Self::OutOfMemory { what: Purpose::Kernel, needed: 16_448, free: 14_976 },
             Self::TooFragmented { expected: crate::load::PIECES_MAX },
             Self::AlreadyMapped { what: Purpose::PhysicalMemory, found: WINDOW },

@@ -35,6 +35,12 @@ pub fn run(boot_info: &'static BootInfo, test: fn(&'static BootInfo)) -> ! {
     exit(ExitCode::Success)
 }
 
+/// Where physical memory appears.
+#[must_use]
+pub fn window(boot_info: &BootInfo) -> u64 {
+    boot_info.physical_memory_offset().expect("no kernel here asks to go without")
+}
+
 /// Makes the next exception the end of the test: `check` panics unless it is the right one. It is shown as the
 /// kernel shows it.
 pub fn end_with_exception(check: fn(&Exception)) {

@@ -57,7 +57,7 @@ fn check_mapping(boot_info: &'static BootInfo) {
     // SAFETY: the frame is new.
     unsafe { page_table.map_to(page, frame, flags, &mut frames) }.expect("the page is free").flush();
 
-    let in_frame = (boot_info.physical_memory_offset() + frame.start_address().as_u64()) as *const u64;
+    let in_frame = (test_kernels::window(boot_info) + frame.start_address().as_u64()) as *const u64;
     // SAFETY: both are mapped, and nothing else uses the frame.
     let found = unsafe {
         PAGE_ADDR.as_mut_ptr::<u64>().write_volatile(PATTERN);

@@ -1,0 +1,149 @@
+//! What the kernel is told, laid out in memory of its own: the only writer of a [`BootInfo`].
+
+use crate::bundle::COMMAND_LINE_MAX;
+use crate::e820::REGIONS_MAX;
+use crate::load::PIECES_MAX;
+use arrayvec::ArrayVec;
+use boot_info::{
+    BootInfo, BootInfoParts, KernelSegment, List, MemoryRegion, Milestone, MilestoneId, StackLocation,
+};
+use core::mem::{MaybeUninit, offset_of};
+
+/// Milestones that the loader may pass.
+pub const MILESTONES_MAX: usize = 16;
+
+/// The milestones so far, in the order of the way.
+pub type Milestones = ArrayVec<Milestone, MILESTONES_MAX>;
+
+/// A [`BootInfo`] and everything that it leads to, in memory of its own. The memory is taken before the memory map is
+/// final, so that there is room for the longest lists.
+#[repr(C, align(8))]
+pub struct BootInfoRoom {
+    boot_info: MaybeUninit<BootInfo>,
+    regions: [MaybeUninit<MemoryRegion>; REGIONS_MAX],
+    segments: [MaybeUninit<KernelSegment>; PIECES_MAX],
+    milestones: [MaybeUninit<Milestone>; MILESTONES_MAX],
+    command_line: [MaybeUninit<u8>; COMMAND_LINE_MAX],
+}
+
+/// What is told.
+pub struct Facts<'a> {
+    /// The memory map.
+    pub regions: &'a [MemoryRegion],
+    /// Where the kernel lies.
+    pub segments: &'a [KernelSegment],
+    /// Bytes of the command line, which lies in its place already.
+    pub command_line_len: usize,
+    /// Virtual address of physical address 0.
+    pub physical_memory_offset: u64,
+    /// The stack.
+    pub stack: StackLocation,
+    /// The BIOS's number of the boot drive.
+    pub boot_drive: u8,
+}
+
+impl BootInfoRoom {
+    /// Bytes of memory that it takes, whole pages.
+    pub const LEN: u64 = size_of::<Self>().next_multiple_of(layout::PAGE_LEN as usize) as u64;
+
+    /// Offset of the place for the command line, [`COMMAND_LINE_MAX`] bytes. It is read to there before the rest is
+    /// written.
+    pub const COMMAND_LINE_OFFSET: u64 = offset_of!(Self, command_line) as u64;
+
+    /// Writes the boot info. `virtual_addr` is where the kernel sees this room. The milestones, and with them the last one,
+    /// are written last: `now` reads the time stamp counter.
+    ///
+    /// # Safety
+    /// Whoever uses the boot info has to see this room at `virtual_addr`, unchanged from then on. The command line has to be
+    /// in its place, UTF-8.
+    pub unsafe fn write(
+        &mut self,
+        virtual_addr: u64,
+        facts: &Facts<'_>,
+        milestones: &mut Milestones,
+        now: impl FnOnce() -> u64,
+    ) {
+        fn list<T>(virtual_addr: u64, offset: usize, len: usize) -> List<T> {
+            List::new(virtual_addr + offset as u64, len as u64)
+        }
+        let parts = BootInfoParts {
+            memory_regions: list(virtual_addr, offset_of!(Self, regions), facts.regions.len()),
+            kernel_segments: list(virtual_addr, offset_of!(Self, segments), facts.segments.len()),
+            command_line: list(virtual_addr, offset_of!(Self, command_line), facts.command_line_len),
+            milestones: list(virtual_addr, offset_of!(Self, milestones), milestones.len() + 1),
+            physical_memory_offset: facts.physical_memory_offset,
+            stack: facts.stack,
+            boot_drive: facts.boot_drive,
+            ..BootInfoParts::EMPTY
+        };
+        fill(&mut self.regions, facts.regions);
+        fill(&mut self.segments, facts.segments);
+        // SAFETY: the lists are filled with as many items as `parts` says, the milestones below. The caller vouches for
+        // where they are seen.
+        self.boot_info.write(unsafe { BootInfo::new(parts) });
+        milestones.push(Milestone::new(MilestoneId::HAND_OFF, now()));
+        fill(&mut self.milestones, milestones);
+    }
+}
+
+fn fill<T: Copy>(room: &mut [MaybeUninit<T>], items: &[T]) {
+    room[..items.len()].write_copy_of_slice(items);
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use boot_info::{MemoryRegionKind, SegmentRights};
+    use std::boxed::Box;
+    use std::vec::Vec;
+
+    #[test]
+    fn the_kernel_reads_all_that_was_told_and_the_last_milestone_is_the_hand_off() {
+        let regions: Vec<_> = (0..REGIONS_MAX as u64)
+            .map(|index| MemoryRegion::new(index << 12, (index + 1) << 12, MemoryRegionKind::USABLE))
+            .collect();
+        let segment = KernelSegment {
+            virtual_addr: 0x20_0000,
+            physical_addr: 0x10_0000,
+            len: 0x3000,
+            rights: SegmentRights::READ_EXECUTE,
+            reserved: 0,
+        };
+        let segments = [segment; PIECES_MAX];
+        let command_line = "é".repeat(COMMAND_LINE_MAX / 2);
+        let stack = StackLocation { bottom_addr: 0x1000, top_addr: 0x9000 };
+        let facts = Facts {
+            regions: &regions,
+            segments: &segments,
+            command_line_len: command_line.len(),
+            physical_memory_offset: 0xffff_8000_0000_0000,
+            stack,
+            boot_drive: 0x81,
+        };
+        let room: &mut MaybeUninit<BootInfoRoom> = Box::leak(Box::new_uninit());
+        // SAFETY: every field may be uninitialised.
+        let room = unsafe { room.assume_init_mut() };
+        fill(&mut room.command_line, command_line.as_bytes());
+        let addr = (&raw mut *room).expose_provenance() as u64;
+        let mut milestones: Milestones =
+            (0..15).map(|id| Milestone::new(MilestoneId(id), id.into())).collect();
+        // SAFETY: the room lies where it says, and stays there.
+        unsafe { room.write(addr, &facts, &mut milestones, || 77) };
+
+        // SAFETY: the room lies where it says, and stays there.
+        let boot_info = unsafe { BootInfo::from_ptr((&raw const *room).cast()) }.unwrap();
+        assert_eq!(boot_info.memory_regions(), regions);
+        assert_eq!(boot_info.kernel_segments(), segments);
+        assert_eq!(boot_info.command_line(), command_line);
+        assert_eq!(boot_info.physical_memory_offset(), Some(0xffff_8000_0000_0000));
+        assert_eq!((boot_info.stack(), boot_info.boot_drive()), (stack, 0x81));
+        assert_eq!(boot_info.milestones().len(), 16);
+        assert_eq!(boot_info.milestones()[15], Milestone::new(MilestoneId::HAND_OFF, 77));
+    }
+
+    #[test]
+    fn the_boot_info_comes_first() {
+        assert_eq!(offset_of!(BootInfoRoom, boot_info), 0);
+    }
+}

@@ -1,0 +1,138 @@
+//! Where the bundle comes from, and how it is read.
+//!
+//! A [`Reader`] hands out bytes of the bundle in whatever chunks suit it, or puts them straight to where they are to stay.
+//! Most media have sectors: for those there is [`SectorReader`], which needs no more than [`Sectors`].
+
+use crate::error::BootError;
+
+/// Where the bundle lies. Whoever enters stage2 fills it in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BootSource {
+    /// The BIOS's number of the drive.
+    pub drive: u8,
+    /// The sector that the bundle begins with.
+    pub bundle_lba: u64,
+    /// Bytes in a sector of the drive.
+    pub sector_len: u32,
+}
+
+/// Makes sure that a sector has a length that the loader can work with. To be called wherever one is told.
+///
+/// # Errors
+/// `SectorLength`.
+pub fn check_sector_len(drive: u8, found: u32) -> Result<u32, BootError> {
+    if [layout::SECTOR_LEN, layout::CD_SECTOR_LEN].contains(&found) {
+        Ok(found)
+    } else {
+        Err(BootError::SectorLength { drive, found })
+    }
+}
+
+/// Reads the bundle, whatever it comes from.
+///
+/// Offsets are in bytes from the bundle's start. What is handed out or put somewhere is a multiple of 512 bytes, unless
+/// it reaches the end of what was asked for.
+pub trait Reader {
+    /// The bytes from `offset` on: at least one, at most `len`, as many as suit the reader. They stay valid until the
+    /// next call.
+    ///
+    /// # Errors
+    /// E11 to E13.
+    fn read(&mut self, offset: u64, len: u64) -> Result<&[u8], BootError>;
+
+    /// Puts bytes from `offset` on straight to the physical addresses from `target_addr` on: at most `len`, as many as
+    /// suit the reader. Gives their number. A reader that cannot do so, not here or never, gives 0; [`Self::read`] is then
+    /// the way.
+    ///
+    /// # Errors
+    /// E11 to E13.
+    fn read_to(&mut self, _offset: u64, _len: u64, _target_addr: u64) -> Result<u64, BootError> {
+        Ok(0)
+    }
+}
+
+/// A medium that is read by whole sectors.
+pub trait Sectors {
+    /// Bytes in a sector: [`layout::SECTOR_LEN`] or [`layout::CD_SECTOR_LEN`].
+    fn sector_len(&self) -> u32;
+
+    /// Reads sectors from `lba` on: at least one, at most `count`. The bytes stay valid until the next call.
+    ///
+    /// # Errors
+    /// E11 to E13.
+    fn read(&mut self, lba: u64, count: u64) -> Result<&[u8], BootError>;
+
+    /// As [`Reader::read_to`]: reads at most `count` sectors straight to where they are to stay. Gives their number.
+    ///
+    /// # Errors
+    /// E11 to E13.
+    fn read_to(&mut self, _lba: u64, _count: u64, _target_addr: u64) -> Result<u64, BootError> {
+        Ok(0)
+    }
+}
+
+/// Reads a bundle from sectors.
+pub struct SectorReader<S> {
+    sectors: S,
+    bundle_lba: u64,
+}
+
+impl<S: Sectors> SectorReader<S> {
+    /// The bundle begins with sector `bundle_lba`.
+    #[must_use]
+    pub fn new(sectors: S, bundle_lba: u64) -> Self {
+        Self { sectors, bundle_lba }
+    }
+
+    /// The sector that a byte of the bundle lies in, and its place there.
+    fn locate(&self, offset: u64) -> (u64, u64) {
+        let sector_len = u64::from(self.sectors.sector_len());
+        (self.bundle_lba.saturating_add(offset / sector_len), offset % sector_len)
+    }
+
+    /// The sectors.
+    pub fn sectors(&self) -> &S {
+        &self.sectors
+    }
+
+    /// The LBA one past a bundle of `len` bytes.
+    #[must_use]
+    pub fn end_lba(&self, len: u64) -> u64 {
+        self.bundle_lba.saturating_add(len.div_ceil(self.sectors.sector_len().into()))
+    }
+}
+
+impl<S: Sectors> Reader for SectorReader<S> {
+    #[expect(clippy::cast_possible_truncation, reason = "within a sector, or the bytes at hand")]
+    fn read(&mut self, offset: u64, len: u64) -> Result<&[u8], BootError> {
+        let (lba, skipped) = self.locate(offset);
+        let count = skipped.saturating_add(len).div_ceil(self.sectors.sector_len().into());
+        let bytes = &self.sectors.read(lba, count)?[skipped as usize..];
+        Ok(&bytes[..len.min(bytes.len() as u64) as usize])
+    }
+
+    fn read_to(&mut self, offset: u64, len: u64, target_addr: u64) -> Result<u64, BootError> {
+        let (lba, skipped) = self.locate(offset);
+        let sector_len = u64::from(self.sectors.sector_len());
+        let count = len / sector_len;
+        if skipped != 0 || count == 0 {
+            return Ok(0);
+        }
+        Ok(self.sectors.read_to(lba, count, target_addr)? * sector_len)
+    }
+}
+
+/// Fills `target` with the bytes from `offset` on.
+///
+/// # Errors
+/// E11 to E13.
+pub fn read_exactly(reader: &mut impl Reader, offset: u64, target: &mut [u8]) -> Result<(), BootError> {
+    let mut done = 0;
+    while done < target.len() {
+        let rest = &mut target[done..];
+        let chunk = reader.read(offset + done as u64, rest.len() as u64)?;
+        rest[..chunk.len()].copy_from_slice(chunk);
+        done += chunk.len();
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! The stage2 descriptor in the boot sector: where stage2 lies on the disk, and its checksum.
+//!
+//! Written by `xtask image`; read by stage1, and by stage2's entry from it.
+
+use core::mem::{offset_of, size_of};
+use zerocopy::little_endian::{U16, U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Where stage2 lies, in the boot sector at [`layout::DESCRIPTOR_OFFSET`]. Little-endian.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+pub struct Stage2Descriptor {
+    /// [`crc32`](crate::checksum::crc32) of all of stage2's sectors.
+    pub checksum: U32,
+    /// LBA of stage2's first sector.
+    pub lba: U32,
+    /// Number of sectors, at most [`layout::STAGE2_MAX_SECTORS`].
+    pub sectors: U16,
+    /// Always 0.
+    pub reserved: U16,
+}
+
+impl Stage2Descriptor {
+    /// LBA of the bundle: the sector behind stage2.
+    #[must_use]
+    pub fn bundle_lba(&self) -> u64 {
+        u64::from(self.lba.get()) + u64::from(self.sectors.get())
+    }
+}
+
+const _: () = {
+    assert!(size_of::<Stage2Descriptor>() == layout::DESCRIPTOR_LEN as usize);
+    assert!(offset_of!(Stage2Descriptor, checksum) == layout::DESCRIPTOR_CHECKSUM as usize);
+    assert!(offset_of!(Stage2Descriptor, lba) == layout::DESCRIPTOR_LBA as usize);
+    assert!(offset_of!(Stage2Descriptor, sectors) == layout::DESCRIPTOR_SECTORS as usize);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bundle_lies_behind_stage2_wherever_that_is() {
+        let descriptor = |lba: u32, sectors: u16| Stage2Descriptor {
+            checksum: 0.into(),
+            lba: lba.into(),
+            sectors: sectors.into(),
+            reserved: 0.into(),
+        };
+        assert_eq!(descriptor(1, 64).bundle_lba(), 65);
+        assert_eq!(descriptor(u32::MAX, u16::MAX).bundle_lba(), 0x1_0000_fffe);
+    }
+}

@@ -1,0 +1,34 @@
+//! The way in from the boot sector: stage1 has read stage2, and jumps to its first byte.
+//!
+//! Entered in real mode (boot_sector.s). stage1 is still in memory, with the descriptor that tells where on the disk stage2
+//! lies: the bundle follows it.
+//!
+//! Source: Intel SDM volume 3, section 9.9.1 (switching to protected mode).
+
+use crate::protected_mode::{CODE32, GDT_POINTER};
+use core::arch::global_asm;
+use loader::reader::BootSource;
+use loader::stage2_descriptor::Stage2Descriptor;
+use x86_64::registers::control::Cr0Flags;
+
+global_asm!(
+    include_str!("boot_sector.s"),
+    gdt_pointer = sym GDT_POINTER,
+    cache_off = const Cr0Flags::CACHE_DISABLE.union(Cr0Flags::NOT_WRITE_THROUGH).bits(),
+    protected_mode = const Cr0Flags::PROTECTED_MODE_ENABLE.bits(),
+    code32 = const CODE32,
+    enter = sym enter,
+);
+
+/// The first Rust function, in 32-bit protected mode.
+extern "C" fn enter(drive: u8) -> ! {
+    let bundle_lba = descriptor().bundle_lba();
+    crate::stage2_main(BootSource { drive, bundle_lba, sector_len: layout::SECTOR_LEN })
+}
+
+/// Where stage2 came from.
+fn descriptor() -> Stage2Descriptor {
+    let addr = layout::STAGE1_ADDR + layout::DESCRIPTOR_OFFSET;
+    // SAFETY: the boot sector lies below the loader's memory and nothing writes to it; any bytes are a descriptor.
+    unsafe { (addr as *const Stage2Descriptor).read_unaligned() }
+}
