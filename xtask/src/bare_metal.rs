@@ -2,7 +2,7 @@
 
 use crate::checkout::Checkout;
 use crate::toolchain::{BUILD_STD, Toolchain};
-use crate::{interrupt, output};
+use crate::{child, output};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use std::fs;
@@ -169,16 +169,15 @@ impl Builder<'_> {
     fn finish(&self, command: Cmd<'_>, package: &Package, more: &[&str]) -> Result<()> {
         let target = format!("targets/{}.json", package.target);
         // Quiet, because several of them talk at the same time; warnings and errors are shown.
-        command
+        let command = command
             .arg("--quiet")
             .args(["--package", package.name, "--target", &target])
             .arg("--target-dir")
             .arg(self.folder(package))
             .args(package.options)
             .args(BUILD_STD)
-            .args(more)
-            .run()?;
-        interrupt::check()
+            .args(more);
+        child::run(&mut command.into())
     }
 
     /// Where cargo looks for its configuration, and for the target's file.

@@ -10,6 +10,7 @@ use crate::flatten::flatten;
 use crate::guest::{self, Event, Machine, SUCCESS};
 use crate::image::{Image, Stages};
 use crate::output;
+use crate::temporary::TemporaryFolder;
 use crate::toolchain::Toolchain;
 use anyhow::{Context, Result, ensure};
 use boot_info::KernelConfig;
@@ -18,7 +19,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 use xshell::Shell;
 
 /// Measure boots against bare BIOS reads, in QEMU.
@@ -51,7 +51,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         stages.stage2.len()
     ));
 
-    let folder = tempfile::tempdir()?;
+    let folder = TemporaryFolder::new()?;
     let at_once = disk(&folder, "at-once", &reading_sector(&bare_reads, 0)?)?;
     let mut rows = vec![
         ["kernel", "ends at once", "bare reads", "Doorstep", "beyond", "ratio"].map(str::to_owned).to_vec(),
@@ -137,7 +137,7 @@ fn reading_sector(sector: &[u8], sectors: u32) -> Result<Vec<u8>> {
 }
 
 /// Writes a disk of whole MiB: BIOSes find no cylinder on a smaller one, and do not boot it.
-fn disk(folder: &TempDir, name: &str, bytes: &[u8]) -> Result<PathBuf> {
+fn disk(folder: &TemporaryFolder, name: &str, bytes: &[u8]) -> Result<PathBuf> {
     let path = folder.path().join(name);
     let mut bytes = bytes.to_vec();
     bytes.resize(bytes.len().next_multiple_of(1 << 20), 0);

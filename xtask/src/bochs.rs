@@ -7,7 +7,8 @@
 //! Source: Bochs 2.7, bochsrc(5) and its user manual on the internal debugger.
 
 use crate::guest::screen_text;
-use crate::{interrupt, setup, tools};
+use crate::temporary::TemporaryFolder;
+use crate::{child, interrupt, setup, tools};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::env;
@@ -19,7 +20,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 use xshell::Shell;
 
 /// How the image is attached.
@@ -98,7 +98,8 @@ log: log
     pub(crate) fn start(&self, image: &[u8]) -> Result<Bochs> {
         let program = program();
         let program = tools::find(&program).ok_or_else(|| tools::missing(&program.to_string_lossy()))?;
-        let folder = tempfile::Builder::new().prefix("doorstep-").tempdir()?;
+        interrupt::check()?;
+        let folder = TemporaryFolder::new()?;
         let mut file = File::create(folder.path().join(IMAGE))?;
         file.write_all(image)?;
         if self.drive == Drive::Floppy {
@@ -131,7 +132,7 @@ pub(crate) struct Bochs {
     child: Child,
     status: Option<ExitStatus>,
     debugger: ChildStdin,
-    folder: TempDir,
+    folder: TemporaryFolder,
     guard: interrupt::Guard,
 }
 
@@ -239,7 +240,7 @@ fn lack_of(program: &OsStr) -> Option<String> {
     if !Shell::new().is_ok_and(|shell| setup::has_bochs(&shell)) {
         return Some(tools::missing("Bochs's BIOS or display").to_string());
     }
-    let help = Command::new(path).arg("--help").stdin(Stdio::null()).output();
+    let help = child::output(Command::new(path).arg("--help"));
     // One of the options that a Bochs with a debugger has.
     let has_debugger = help
         .is_ok_and(|help| String::from_utf8_lossy(&[help.stdout, help.stderr].concat()).contains("-dbglog"));

@@ -1,5 +1,6 @@
 //! Where the checkout and its build results lie, and how to call cargo from inside a `cargo run`.
 
+use crate::child;
 use anyhow::{Context, Result};
 use std::env;
 use std::ffi::OsString;
@@ -22,11 +23,8 @@ impl Checkout {
         let root = Path::new(&manifest_dir).parent().context("xtask lies in the checkout")?.to_owned();
         let manifest = root.join("Cargo.toml");
         let cargo = active_cargo();
-        let metadata =
-            cmd!(shell, "{cargo} metadata --format-version 1 --no-deps --manifest-path {manifest}")
-                .quiet()
-                .read()
-                .context("cannot ask cargo for the target folder")?;
+        let command = cmd!(shell, "{cargo} metadata --format-version 1 --no-deps --manifest-path {manifest}");
+        let metadata = child::read(&mut command.into()).context("cannot ask cargo for the target folder")?;
         let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
         let target =
             metadata["target_directory"].as_str().context("`cargo metadata` names no target folder")?;

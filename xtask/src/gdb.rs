@@ -10,7 +10,7 @@ mod session;
 use crate::guest::{self, Event, Guest, Machine};
 use crate::image::{self, Contents};
 use crate::qemu::MachineOptions;
-use crate::{interrupt, output, tools};
+use crate::{child, interrupt, output, tools};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
@@ -124,11 +124,7 @@ fn find_gdb() -> Result<PathBuf> {
     let name = env::var_os("GDB").unwrap_or_else(|| "gdb".into());
     let gdb = tools::find(&name).ok_or_else(|| tools::missing(&name.to_string_lossy()))?;
     let statement = format!("python print('{PROOF}')");
-    let answer = Command::new(&gdb)
-        .args(["-nx", "-batch", "-ex", &statement])
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run {}", gdb.display()))?;
+    let answer = child::output(Command::new(&gdb).args(["-nx", "-batch", "-ex", &statement]))?;
     ensure!(
         String::from_utf8_lossy(&answer.stdout).contains(PROOF),
         "{} cannot run Python scripts: install a complete gdb (Debian: `gdb`, not `gdb-minimal`) or name one with $GDB",

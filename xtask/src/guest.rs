@@ -2,6 +2,7 @@
 
 use crate::interrupt;
 use crate::qmp::{Qmp, escape_commas};
+use crate::temporary::TemporaryFolder;
 use crate::{output, tools};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
@@ -14,7 +15,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 /// The exit status that a guest's success gives: 10h written to the port of isa-debug-exit, which QEMU turns into
 /// `value << 1 | 1`. Other values are failures, and 0 is a machine that was switched off.
@@ -126,8 +126,8 @@ impl Machine {
     }
 
     fn spawn(&self, mut command: Command, messages: impl FnOnce(&Path) -> Result<Stdio>) -> Result<Guest> {
-        // Not below the target folder: a socket's path has about a hundred bytes.
-        let folder = tempfile::Builder::new().prefix("doorstep-").tempdir()?;
+        interrupt::check()?;
+        let folder = TemporaryFolder::new()?;
         let qmp = Qmp::listen(folder.path())?;
         let mut guard = interrupt::Guard::new();
         let mut child = command
@@ -182,7 +182,7 @@ pub(crate) struct Guest {
     output: Receiver<Vec<u8>>,
     serial: Vec<u8>,
     qmp: Qmp,
-    folder: TempDir,
+    folder: TemporaryFolder,
     guard: interrupt::Guard,
 }
 

@@ -5,7 +5,7 @@
 //! once. Whoever asks twice is not kept waiting.
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::process::Child;
@@ -17,8 +17,26 @@ pub(crate) const EXIT_CODE: u8 = 130;
 struct State {
     happened: bool,
     guards: usize,
-    children: Vec<Pid>,
+    children: Vec<Watched>,
     lent_terminals: usize,
+}
+
+/// A program that is to end with us.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Watched {
+    Process(Pid),
+    /// The leader of a process group: all of it is to end.
+    Group(Pid),
+}
+
+impl Watched {
+    fn terminate(self) {
+        // It may have ended by itself meanwhile.
+        let _ = match self {
+            Self::Process(pid) => kill_process(pid, Signal::TERM),
+            Self::Group(pid) => kill_process_group(pid, Signal::TERM),
+        };
+    }
 }
 
 static STATE: Mutex<State> =
@@ -45,7 +63,7 @@ fn interrupted_by(signal: i32) {
     }
     state.happened = true;
     for &child in &state.children {
-        terminate(child);
+        child.terminate();
     }
 }
 
@@ -64,7 +82,7 @@ pub(crate) fn check() -> Result<()> {
 
 /// While it lives, an interruption lets the program clean up instead of ending it at once.
 pub(crate) struct Guard {
-    child: Option<Pid>,
+    child: Option<Watched>,
 }
 
 impl Guard {
@@ -76,26 +94,34 @@ impl Guard {
 
     /// Registers a program that is to end with us.
     pub(crate) fn watch(&mut self, child: &Child) {
-        let pid = Pid::from_child(child);
+        self.register(Watched::Process(Pid::from_child(child)));
+    }
+
+    /// The same for a program that leads a process group, and for all that it has started in there.
+    pub(crate) fn watch_group(&mut self, leader: &Child) {
+        self.register(Watched::Group(Pid::from_child(leader)));
+    }
+
+    fn register(&mut self, child: Watched) {
         let mut state = state();
-        state.children.push(pid);
+        state.children.push(child);
         if state.happened {
-            terminate(pid);
+            child.terminate();
         }
-        self.child = Some(pid);
+        self.child = Some(child);
     }
 
     /// To be called before the program is waited for: its number may go to another program afterwards.
     pub(crate) fn forget_child(&mut self) {
         if let Some(child) = self.child.take() {
-            state().children.retain(|&pid| pid != child);
+            state().children.retain(|&other| other != child);
         }
     }
 
     /// Asks the program to end.
     pub(crate) fn terminate_child(&self) {
-        if let Some(pid) = self.child {
-            terminate(pid);
+        if let Some(child) = self.child {
+            child.terminate();
         }
     }
 }
@@ -122,11 +148,6 @@ impl Drop for LentTerminal {
     fn drop(&mut self) {
         state().lent_terminals -= 1;
     }
-}
-
-fn terminate(pid: Pid) {
-    // It may have ended by itself meanwhile.
-    let _ = kill_process(pid, Signal::TERM);
 }
 
 fn state() -> MutexGuard<'static, State> {

@@ -3,7 +3,7 @@
 use crate::bare_metal::{ALL, Builder};
 use crate::checkout::{self, Checkout};
 use crate::toolchain::Toolchain;
-use crate::{interrupt, output};
+use crate::{child, interrupt, output};
 use anyhow::Result;
 use clap::Args;
 use std::process::ExitCode;
@@ -48,5 +48,5 @@ pub(crate) fn run(_: &Options) -> Result<ExitCode> {
 fn perform(command: Cmd<'_>) -> Result<()> {
     interrupt::check()?;
     output::command(&command);
-    Ok(command.quiet().run()?)
+    child::run(&mut command.into())
 }

@@ -3,7 +3,7 @@
 use crate::checkout::Checkout;
 use crate::guest::{self, Event, Guest, Machine};
 use crate::image::{self, write_atomically};
-use crate::{interrupt, output};
+use crate::{child, interrupt, output};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::env;
@@ -209,9 +209,11 @@ fn has_window() -> bool {
     if !set("DISPLAY") && !set("WAYLAND_DISPLAY") {
         return false;
     }
-    let listing = Command::new(guest::program()).args(["-display", "help"]).output();
-    let listing =
-        listing.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let Ok(listing) = child::output(Command::new(guest::program()).args(["-display", "help"])) else {
+        // There will be no QEMU either.
+        return false;
+    };
+    let listing = String::from_utf8_lossy(&listing.stdout);
     let has_window = listing.lines().any(|line| matches!(line.trim(), "gtk" | "sdl" | "cocoa"));
     if !has_window {
         output::note("no window: this QEMU has neither gtk nor sdl (Debian: qemu-system-gui)");

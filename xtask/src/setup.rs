@@ -9,7 +9,7 @@
 
 use crate::strip::find_objcopy;
 use crate::toolchain::Toolchain;
-use crate::{checkout, guest, interrupt, output, tools};
+use crate::{checkout, child, guest, interrupt, output, tools};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::env;
@@ -34,7 +34,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let shell = Shell::new()?;
-    let mut lacks = look(&shell);
+    let mut lacks = look(&shell)?;
     if lacks.is_empty() {
         output::line("ready");
         return Ok(ExitCode::SUCCESS);
@@ -54,10 +54,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         if options.dry_run {
             output::note("and if rustup cannot bring them:");
         } else {
+            interrupt::check()?;
             if brought.is_err() {
                 output::note("rustup cannot bring them; going on with the distribution's packages");
             }
-            lacks = look(&shell);
+            lacks = look(&shell)?;
         }
     }
     if let Some(manager) = manager {
@@ -69,7 +70,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
 
-    let lacks = look(&shell);
+    let lacks = look(&shell)?;
     if !lacks.is_empty() {
         let missing: Vec<_> = lacks.iter().map(|lack| lack.what()).collect();
         bail!("still missing, please install: {}", missing.join("; "));
@@ -111,7 +112,7 @@ impl Lack {
 }
 
 /// Everything that is missing.
-fn look(shell: &Shell) -> Vec<Lack> {
+fn look(shell: &Shell) -> Result<Vec<Lack>> {
     let mut lacks = Vec::new();
     let mut need = |is_there: bool, lack: Lack| {
         if !is_there {
@@ -128,13 +129,14 @@ fn look(shell: &Shell) -> Vec<Lack> {
         }
     }
     let cargo = checkout::active_cargo();
-    let formats = cmd!(shell, "{cargo} fmt --version").quiet().ignore_stdout().ignore_stderr().run();
-    need(formats.is_ok(), Lack::Formatter);
+    let formats = child::output(&mut cmd!(shell, "{cargo} fmt --version").into());
+    need(formats.is_ok_and(|output| output.status.success()), Lack::Formatter);
     need(find_objcopy(shell).is_ok(), Lack::Objcopy);
     need(tools::find(guest::program()).is_some(), Lack::Qemu);
     need(tools::find("gdb").is_some(), Lack::Gdb);
     need(has_bochs(shell), Lack::Bochs);
-    lacks
+    interrupt::check()?;
+    Ok(lacks)
 }
 
 /// Where Bochs comes in several packages, it needs all of them.
@@ -148,7 +150,7 @@ pub(crate) fn has_bochs(shell: &Shell) -> bool {
     let packages = &Manager::Apt.packages(Lack::Bochs, &Machine::default());
     let format = r"--showformat=${db:Status-Status}\n";
     let query = cmd!(shell, "dpkg-query --show {format} {packages...}");
-    let states = query.quiet().ignore_stderr().read().unwrap_or_default();
+    let states = child::read(&mut query.ignore_stderr().into()).unwrap_or_default();
     states.lines().filter(|state| *state == "installed").count() == packages.len()
 }
 
@@ -247,7 +249,7 @@ fn perform(shell: &Shell, options: &Options, command: &[String]) -> Result<()> {
     if tools::find(program).is_none() {
         bail!("{program} not found: run the command above as root");
     }
-    Ok(cmd!(shell, "{program} {arguments...}").quiet().run()?)
+    child::run_on_terminal(&mut cmd!(shell, "{program} {arguments...}").into())
 }
 
 fn words(command: &str) -> Vec<String> {

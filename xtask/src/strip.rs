@@ -1,6 +1,7 @@
 //! Takes the debug sections off a kernel, which the loader would never read but the disk would have to hold.
 
-use crate::{toolchain, tools};
+use crate::temporary::TemporaryFolder;
+use crate::{child, toolchain, tools};
 use anyhow::{Context, Result, ensure};
 use elf::ElfBytes;
 use elf::abi::PT_LOAD;
@@ -14,10 +15,10 @@ use xshell::{Shell, cmd};
 /// The kernel without any sections that are not loaded. What is loaded stays as it was.
 pub(crate) fn strip(shell: &Shell, kernel: &[u8]) -> Result<Vec<u8>> {
     let objcopy = find_objcopy(shell)?;
-    let folder = tempfile::tempdir()?;
+    let folder = TemporaryFolder::new()?;
     let [before, after] = ["kernel", "stripped"].map(|name| folder.path().join(name));
     fs::write(&before, kernel)?;
-    cmd!(shell, "{objcopy} --strip-all {before} {after}").quiet().run()?;
+    child::run(&mut cmd!(shell, "{objcopy} --strip-all {before} {after}").into())?;
     let stripped = fs::read(&after)?;
     ensure!(
         loaded(kernel)? == loaded(&stripped)?,
@@ -47,7 +48,7 @@ fn loaded(kernel: &[u8]) -> Result<Vec<(ProgramHeader, Vec<u8>)>> {
 /// itself; else one that is installed. A toolchain's own may need libraries that only its `cargo` makes known.
 pub(crate) fn find_objcopy(shell: &Shell) -> Result<PathBuf> {
     let runs = |tool: &PathBuf| {
-        cmd!(shell, "{tool} --version").quiet().ignore_stdout().ignore_stderr().run().is_ok()
+        child::output(&mut cmd!(shell, "{tool} --version").into()).is_ok_and(|output| output.status.success())
     };
     LlvmTools::new()
         .ok()

@@ -22,12 +22,12 @@ mod parts;
 mod random;
 
 use crate::checkout::{self, Checkout};
-use crate::{interrupt, output};
+use crate::{child, interrupt, output};
 use anyhow::{Context, Result};
 use clap::Args;
 use libtest_mimic::{Arguments, Completion, Trial};
 use parts::{Parts, Scene};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::Arc;
 use xshell::{Shell, cmd};
 
@@ -124,9 +124,7 @@ fn run_host_tests(shell: &Shell, checkout: &Checkout, options: &Options) -> Resu
     let command =
         cmd!(shell, "{cargo} test --no-fail-fast --target-dir {target} {filter...} -- {arguments...}");
     output::command(&command);
-    let status = Command::from(command).status().context("cannot run cargo")?;
-    interrupt::check()?;
-    Ok(status.success())
+    Ok(child::status(&mut command.into())?.success())
 }
 
 /// All boot tests. Without parts they can be listed, but not run.

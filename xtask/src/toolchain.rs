@@ -7,7 +7,7 @@
 //! A stable compiler is asked to take the unstable flags of `-Zbuild-std` with `RUSTC_BOOTSTRAP=1`. Debian's brings no
 //! linker that the target files could name; any rustup toolchain's `rust-lld` does, or the distribution's `ld.lld`.
 
-use crate::{checkout, output, tools};
+use crate::{checkout, child, output, tools};
 use anyhow::{Result, bail};
 use std::env;
 use std::fmt::Write;
@@ -73,8 +73,7 @@ impl Toolchain {
     }
 
     fn prepared<'a>(&self, command: Cmd<'a>) -> Cmd<'a> {
-        let mut command =
-            checkout::without_cargo_environment(command).env("RUSTC", &self.candidate.rustc).quiet();
+        let mut command = checkout::without_cargo_environment(command).env("RUSTC", &self.candidate.rustc);
         let rustdoc = self.candidate.rustc.with_file_name("rustdoc");
         if tools::is_program(&rustdoc) {
             command = command.env("RUSTDOC", rustdoc);
@@ -165,7 +164,7 @@ struct Found {
 
 fn look_around(shell: &Shell) -> Found {
     let mut candidates: Vec<Candidate> = active(shell).into_iter().collect();
-    let listing = cmd!(shell, "rustup toolchain list -v").quiet().ignore_stderr().read();
+    let listing = child::read(&mut cmd!(shell, "rustup toolchain list -v").ignore_stderr().into());
     let rustups = listing.iter().flat_map(|listing| rustup_sysroots(listing));
     let rustups = rustups.map(|sysroot| (Origin::Rustup, sysroot));
     let systems = system_sysroots().into_iter().map(|sysroot| (Origin::System, sysroot));
@@ -180,8 +179,8 @@ fn look_around(shell: &Shell) -> Found {
 /// The toolchain that runs xtask: what cargo would compile with, past rustup's proxies.
 fn active(shell: &Shell) -> Option<Candidate> {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let sysroot = PathBuf::from(cmd!(shell, "{rustc} --print sysroot").quiet().ignore_stderr().read().ok()?);
-    examine(shell, Origin::Active, &sysroot)
+    let sysroot = child::read(&mut cmd!(shell, "{rustc} --print sysroot").ignore_stderr().into()).ok()?;
+    examine(shell, Origin::Active, Path::new(&sysroot))
 }
 
 /// What there is in a toolchain's folder. `None` when there is none, or not a working one.
@@ -191,7 +190,7 @@ fn examine(shell: &Shell, origin: Origin, sysroot: &Path) -> Option<Candidate> {
         return None;
     }
     let command = checkout::without_cargo_environment(cmd!(shell, "{rustc} --version"));
-    let version = command.quiet().ignore_stderr().read().ok()?;
+    let version = child::read(&mut command.ignore_stderr().into()).ok()?;
     let version = version.split_whitespace().nth(1)?.to_owned();
     let has_source = sysroot.join("lib/rustlib/src/rust/library/core/Cargo.toml").exists();
     Some(Candidate { origin, cargo, rustc, sysroot: sysroot.to_owned(), version, has_source })

@@ -2,6 +2,7 @@
 
 use crate::bare_metal::read;
 use crate::qmp::escape_commas;
+use crate::temporary::TemporaryFolder;
 use anyhow::{Context, Result};
 use elf::ElfBytes;
 use elf::abi::PT_LOAD;
@@ -10,7 +11,6 @@ use serde_json::{Value, json};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{self, Path, PathBuf};
-use tempfile::TempDir;
 
 /// The script: gdb sources the first file, which imports the others.
 const SCRIPT: [(&str, &str); 13] = [
@@ -47,16 +47,14 @@ impl<'a> Task<'a> {
 
 /// A session's folder, and what lies where in the guest.
 pub(super) struct Session {
-    folder: TempDir,
+    folder: TemporaryFolder,
     facts: Value,
 }
 
 impl Session {
     /// Makes the folder. The kernel's symbols come from `kernel`, or else from our own kernel.
     pub(super) fn new(elf_files: &Path, kernel: Option<&Path>) -> Result<Self> {
-        // Not below the target folder: a socket's path has about a hundred bytes.
-        let folder = tempfile::Builder::new().prefix("doorstep-gdb-").tempdir()?;
-        Ok(Self { folder, facts: facts(elf_files, kernel)? })
+        Ok(Self { folder: TemporaryFolder::new()?, facts: facts(elf_files, kernel)? })
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -1,8 +1,11 @@
 //! xtask's own promises: reproducible images, nothing left running or lying about, the exit codes.
 
 use super::Test;
+use super::booted::BOUND;
+use super::gdb::running_with;
 use super::parts::Scene;
-use crate::guest;
+use crate::child::{self, Running};
+use crate::{guest, interrupt};
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::fs::{self, File, Permissions};
@@ -22,6 +25,8 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("commands::picture_when_quiet", picture_when_quiet),
         Test::new("commands::exit_code_of_the_guest", exit_code_of_the_guest),
         Test::new("commands::interruption_ends_qemu", interruption_ends_qemu),
+        Test::new("commands::interruption_ends_compilers", interruption_ends_compilers),
+        Test::new("commands::interruption_leaves_no_temporary_files", interruption_leaves_no_temporary_files),
         Test::new("commands::closed_pipe_ends_qemu", closed_pipe_ends_qemu),
         Test::new("commands::missing_qemu_names_setup", missing_qemu_names_setup),
     ]
@@ -72,7 +77,7 @@ fn image_beside_a_kernel_with_spaces(scene: &Scene) -> Result<()> {
 
 fn command_line_too_long(scene: &Scene) -> Result<()> {
     let long = "x".repeat(loader::bundle::COMMAND_LINE_MAX + 1);
-    let output = scene.xtask().args(["image", "-o", "long.img", "--cmdline", &long]).output()?;
+    let output = child::output(scene.xtask().args(["image", "-o", "long.img", "--cmdline", &long]))?;
     let told = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.code() == Some(1), "{}", output.status);
     ensure!(told.contains("error: E24: "), "{told}");
@@ -103,7 +108,7 @@ fn is_picture(scene: &Scene) -> Result<()> {
 fn exit_code_of_the_guest(scene: &Scene) -> Result<()> {
     for (kernel, expected) in [("bss_zeroed", 0), ("panic", 35)] {
         let kernel = scene.parts.test_kernels.join(kernel);
-        let output = scene.xtask().args(["qemu", "-o", "disk.img", "--kernel"]).arg(kernel).output()?;
+        let output = child::output(scene.xtask().args(["qemu", "-o", "disk.img", "--kernel"]).arg(kernel))?;
         ensure!(output.status.code() == Some(expected), "{}, expected {expected}", output.status);
     }
     Ok(())
@@ -113,15 +118,60 @@ fn exit_code_of_the_guest(scene: &Scene) -> Result<()> {
 fn interruption_ends_qemu(scene: &Scene) -> Result<()> {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let (wrapper, pid_file) = qemu_that_tells_its_number(scene)?;
-        let mut xtask =
-            qemu(scene).env("QEMU", wrapper).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-        let serial = BufReader::new(xtask.stdout.take().context("no output")?);
+        let mut command = qemu(scene);
+        command.env("QEMU", wrapper).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut xtask = Running::start(&mut command)?;
+        let serial = BufReader::new(xtask.child.stdout.take().context("no output")?);
         let mut lines = serial.lines();
         while !lines.next().context("the guest says nothing")??.contains("Hello World!") {}
-        kill_process(Pid::from_child(&xtask), signal)?;
-        let status = xtask.wait()?;
+        kill_process(Pid::from_child(&xtask.child), signal)?;
+        let status = xtask.end()?;
         ensure!(status.code() == Some(130), "{status}, expected 130");
         has_ended(&pid_file)?;
+    }
+    Ok(())
+}
+
+/// The same for a build: cargo, and each compiler that it has started.
+fn interruption_ends_compilers(scene: &Scene) -> Result<()> {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let target = scene.folder().join(format!("target {}", signal.as_raw()));
+        let mut command = scene.xtask();
+        command.args(["image", "-o", "disk.img"]).env("CARGO_TARGET_DIR", &target).stderr(Stdio::null());
+        let xtask = Running::start(&mut command)?;
+        let target = target.to_str().context("a path that is not UTF-8")?;
+        let compiler_in_target =
+            || Ok(running_with(target)?.iter().any(|line| line.contains("--crate-name")));
+        wait_until("a compiler", compiler_in_target)?;
+        kill_process(Pid::from_child(&xtask.child), signal)?;
+        let status = xtask.end()?;
+        ensure!(status.code() == Some(130), "{status}, expected 130");
+        // The system takes its time to clear up large programs.
+        wait_until("the end of all compilers", || Ok(running_with(target)?.is_empty()))?;
+    }
+    Ok(())
+}
+
+/// Not even between two boots, or while objcopy works.
+fn interruption_leaves_no_temporary_files(scene: &Scene) -> Result<()> {
+    // The more there is to write, the longer it takes.
+    let large = scene.folder().join("large kernel");
+    fs::copy(tutorial(scene), &large)?;
+    File::options().write(true).open(&large)?.set_len(512 << 20)?;
+    let image: &[&str] = &["image", "-o", "disk.img", "--kernel", "large kernel"];
+    let bench: &[&str] = &["bench", "--sizes", "65536"];
+    for arguments in [image, bench] {
+        let temporary = scene.folder().join(arguments[0]);
+        fs::create_dir(&temporary)?;
+        let mut command = scene.xtask();
+        command.args(arguments).env("TMPDIR", &temporary).stdout(Stdio::null()).stderr(Stdio::null());
+        let xtask = Running::start(&mut command)?;
+        wait_until("a temporary folder", || Ok(fs::read_dir(&temporary)?.next().is_some()))?;
+        kill_process(Pid::from_child(&xtask.child), Signal::INT)?;
+        let status = xtask.end()?;
+        ensure!(status.code() == Some(130), "{arguments:?}: {status}, expected 130");
+        // Fails when there is something in it.
+        fs::remove_dir(&temporary).with_context(|| format!("{arguments:?}"))?;
     }
     Ok(())
 }
@@ -129,21 +179,19 @@ fn interruption_ends_qemu(scene: &Scene) -> Result<()> {
 /// `cargo xtask qemu | head -1`
 fn closed_pipe_ends_qemu(scene: &Scene) -> Result<()> {
     let (wrapper, pid_file) = qemu_that_tells_its_number(scene)?;
-    let mut xtask = qemu(scene)
-        .args(["--profile", "dev"])
-        .env("QEMU", wrapper)
-        .stdout(Stdio::piped())
-        .stderr(File::create(scene.folder().join("messages"))?)
-        .spawn()?;
-    drop(xtask.stdout.take());
-    let status = xtask.wait()?;
+    let messages = File::create(scene.folder().join("messages"))?;
+    let mut command = qemu(scene);
+    command.args(["--profile", "dev"]).env("QEMU", wrapper).stdout(Stdio::piped()).stderr(messages);
+    let mut xtask = Running::start(&mut command)?;
+    drop(xtask.child.stdout.take());
+    let status = xtask.end()?;
     let told = fs::read_to_string(scene.folder().join("messages"))?;
     ensure!(status.success() && !told.contains("panicked"), "{status}\n{told}");
     has_ended(&pid_file)
 }
 
 fn missing_qemu_names_setup(scene: &Scene) -> Result<()> {
-    let output = qemu(scene).env("QEMU", "no-such-qemu").output()?;
+    let output = child::output(qemu(scene).env("QEMU", "no-such-qemu"))?;
     let told = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.code() == Some(1), "{}", output.status);
     ensure!(told.contains("error: no-such-qemu not found: run `cargo xtask setup`"), "{told}");
@@ -180,9 +228,20 @@ fn has_ended(pid_file: &PathBuf) -> Result<()> {
     Ok(fs::remove_file(pid_file)?)
 }
 
+/// Waits until something is so.
+fn wait_until(what: &str, is_so: impl Fn() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + BOUND;
+    while !is_so()? {
+        interrupt::check()?;
+        ensure!(Instant::now() < deadline, "{what}: not within {} seconds", BOUND.as_secs());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
 /// Runs a command to its end, which has to be a good one, and gives what it printed.
 fn succeed(command: &mut Command) -> Result<String> {
-    let output = command.output()?;
+    let output = child::output(command)?;
     let told = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?}: {}\n{told}", output.status);
     Ok(String::from_utf8(output.stdout)?)

@@ -5,6 +5,7 @@ use super::Test;
 use super::elf::{Elf, header, program_header};
 use super::parts::Scene;
 use crate::bare_metal::read;
+use crate::child;
 use crate::guest::Machine;
 use crate::image;
 use anyhow::{Context, Result, bail, ensure};
@@ -252,7 +253,8 @@ fn is_refused_at_the_desk(scene: &Scene, fault: &Fault) -> Result<()> {
     let path = scene.folder().join("bad kernel.elf");
     let image = scene.folder().join("bad.img");
     fs::write(&path, kernel)?;
-    let output = scene.xtask().arg("image").arg("--kernel").arg(&path).arg("-o").arg(&image).output()?;
+    let mut command = scene.xtask();
+    let output = child::output(command.arg("image").arg("--kernel").arg(&path).arg("-o").arg(&image))?;
     let told = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.code() == Some(1), "{}, expected 1\n{told}", output.status);
     ensure!(told.starts_with("error: ") && told.contains("bad kernel.elf: "), "no path in: {told}");

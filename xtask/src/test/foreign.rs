@@ -3,6 +3,7 @@
 use super::Test;
 use super::parts::Scene;
 use crate::bare_metal::read;
+use crate::child;
 use crate::guest::Machine;
 use crate::strip::find_objcopy;
 use anyhow::{Context, Result, ensure};
@@ -90,7 +91,7 @@ fn debug_sections_stay_out(scene: &Scene) -> Result<()> {
     let shell = Shell::new()?;
     let objcopy = find_objcopy(&shell)?;
     let section = format!(".debug_info={}", debug_info.display());
-    cmd!(shell, "{objcopy} --add-section {section} {kernel} {with_debug_info}").quiet().run()?;
+    child::run(&mut cmd!(shell, "{objcopy} --add-section {section} {kernel} {with_debug_info}").into())?;
     let kernel = read(&with_debug_info)?;
     ensure!(kernel.len() > LEN, "the kernel was to have debug information");
 
@@ -123,9 +124,9 @@ fn link_archive(scene: &Scene, folder: &Path, options: &[&str]) -> Result<PathBu
     let kernel = scene.folder().join("kernel.elf");
     let shell = Shell::new()?;
     shell.change_dir(scene.folder());
-    cmd!(shell, "{linker} {flavor...} -e _start --gc-sections {archive} {options...} -o {kernel}")
-        .quiet()
-        .run()?;
+    let command =
+        cmd!(shell, "{linker} {flavor...} -e _start --gc-sections {archive} {options...} -o {kernel}");
+    child::run(&mut command.into())?;
     Ok(kernel)
 }
 

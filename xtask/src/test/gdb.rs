@@ -2,6 +2,7 @@
 
 use super::Test;
 use super::parts::Scene;
+use crate::child::{self, Running};
 use crate::interrupt;
 use anyhow::{Context, Result, bail, ensure};
 use pty_process::Size;
@@ -68,7 +69,7 @@ fn tour(scene: &Scene) -> Result<()> {
         "_start: the kernel",
         "stops, each as expected",
     ];
-    let output = gdb(scene).arg("--tour").output()?;
+    let output = child::output(gdb(scene).arg("--tour"))?;
     let told = String::from_utf8_lossy(&output.stdout);
     let messages = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{}\n{told}\n{messages}", output.status);
@@ -77,7 +78,7 @@ fn tour(scene: &Scene) -> Result<()> {
 }
 
 fn tour_notices_a_wrong_mode(scene: &Scene) -> Result<()> {
-    let output = gdb(scene).args(["--tour", "--expect", "hand_off_paging=REAL 16-bit"]).output()?;
+    let output = child::output(gdb(scene).args(["--tour", "--expect", "hand_off_paging=REAL 16-bit"]))?;
     let expected = "error: hand_off_paging: the CPU is in PROTECTED 32-bit, expected REAL 16-bit";
     fails_with(&output, expected)?;
     leaves_nothing(scene)
@@ -85,7 +86,7 @@ fn tour_notices_a_wrong_mode(scene: &Scene) -> Result<()> {
 
 /// Without long mode, stage2 says so and stops: the tour does not wait for ever.
 fn tour_notices_a_loader_that_stops(scene: &Scene) -> Result<()> {
-    let output = gdb(scene).args(["--tour", "--cpu", "pentium3"]).output()?;
+    let output = child::output(gdb(scene).args(["--tour", "--cpu", "pentium3"]))?;
     fails_with(&output, "boot error E")?;
     leaves_nothing(scene)
 }
@@ -255,8 +256,8 @@ fn foreign_kernel(scene: &Scene) -> Result<()> {
 
 /// Another gdb connects, with the script that was named.
 fn listen(scene: &Scene) -> Result<()> {
-    let mut xtask = gdb(scene).args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn()?;
-    let mut lines = BufReader::new(xtask.stdout.take().context("no output")?).lines();
+    let mut xtask = Running::start(gdb(scene).args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()))?;
+    let mut lines = BufReader::new(xtask.child.stdout.take().context("no output")?).lines();
     let mut next = |start: &str| -> Result<String> {
         for line in lines.by_ref() {
             if let Some(rest) = line?.trim_start().strip_prefix(start) {
@@ -268,17 +269,15 @@ fn listen(scene: &Scene) -> Result<()> {
     next("QEMU waits on 127.0.0.1:")?;
     let script = next("gdb -q -x ")?;
     next("\"miDebuggerServerAddress\": \"127.0.0.1:")?;
-    let output = Command::new("gdb")
-        .args(["-q", "-nx", "-batch", "-x", script.trim(), "-ex", "next-switch", "-ex", "kernel"])
-        .stdin(Stdio::null())
-        .output()?;
+    let arguments = ["-q", "-nx", "-batch", "-x", script.trim(), "-ex", "next-switch", "-ex", "kernel"];
+    let output = child::output(Command::new("gdb").args(arguments))?;
     let told = String::from_utf8_lossy(&output.stdout);
     in_order(
         &told,
         &["REAL 16-bit", "stage1_entry", "<stage2_entry_set_pe>", "LONG 64-bit", "kernel  _start"],
     )?;
-    kill_process(Pid::from_child(&xtask), Signal::INT)?;
-    let status = wait(&mut xtask)?;
+    kill_process(Pid::from_child(&xtask.child), Signal::INT)?;
+    let status = xtask.end()?;
     ensure!(status.code() == Some(130), "{status}");
     leaves_nothing(scene)
 }
@@ -308,7 +307,7 @@ fn bad_input(scene: &Scene) -> Result<()> {
     for (options, program, parts) in cases {
         let mut command = gdb(scene);
         command.args(options).envs(program.map(|program| ("GDB", program)));
-        let output = command.output()?;
+        let output = child::output(&mut command)?;
         parts
             .iter()
             .try_for_each(|part| fails_with(&output, part))
@@ -343,7 +342,7 @@ fn leaves_nothing(scene: &Scene) -> Result<()> {
 }
 
 /// Programs that have a text in their command line.
-fn running_with(text: &str) -> Result<Vec<String>> {
+pub(super) fn running_with(text: &str) -> Result<Vec<String>> {
     let command_line =
         |entry: std::io::Result<fs::DirEntry>| fs::read(entry.ok()?.path().join("cmdline")).ok();
     Ok(fs::read_dir("/proc")?
