@@ -20,10 +20,11 @@ mod kernel;
 mod other_loaders;
 mod parts;
 mod random;
+mod run_folder;
 
 use crate::checkout::{self, Checkout};
 use crate::{child, interrupt, output};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use libtest_mimic::{Arguments, Completion, Trial};
 use parts::{Parts, Scene};
@@ -33,8 +34,8 @@ use xshell::{Shell, cmd};
 
 /// Run every test: the host's, then the boot tests in QEMU and in Bochs.
 ///
-/// A boot test that fails tells what was on the serial line and on the screen, how the emulator was called, and leaves its
-/// image in target/doorstep/test.
+/// A boot test that fails tells what was on the serial line and on the screen, how the emulator was called, and in which
+/// folder its files are, until the next run.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -154,7 +155,10 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
             }
             let perform = || {
                 let scene = Scene::new(parts.context("nothing to test was built")?, &name)?;
-                run(&scene)?;
+                run(&scene).map_err(|error| match interrupt::check() {
+                    Ok(()) => anyhow!("{error:#}\n--- files\n{}", Checkout::display(scene.folder())),
+                    Err(interruption) => interruption,
+                })?;
                 scene.tidy()?;
                 Ok(Completion::Completed)
             };

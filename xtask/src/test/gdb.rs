@@ -320,14 +320,13 @@ fn bad_input(scene: &Scene) -> Result<()> {
 fn gdb(scene: &Scene) -> Command {
     let mut command = scene.xtask();
     command.args(["gdb", "-o", "disk.img", "--display", "none"]).env("TMPDIR", temporary(scene));
-    // A socket's path has about a hundred bytes, so the folder is not below the test's.
+    // What it would lack is told when it is needed.
     let _ = fs::create_dir_all(temporary(scene));
     command
 }
 
 fn temporary(scene: &Scene) -> PathBuf {
-    let name = scene.folder().file_name().unwrap_or_default();
-    std::env::temp_dir().join(format!("doorstep-test-{}", name.to_string_lossy()))
+    scene.parts.temporary.path().join(scene.folder().file_name().unwrap_or_default())
 }
 
 /// Every temporary file is gone, and with them whoever used them.

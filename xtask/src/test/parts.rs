@@ -1,6 +1,7 @@
 //! What the boot tests are made of: built once, used by all of them.
 
 use super::booted::Booted;
+use super::run_folder::RunFolder;
 use crate::bare_metal::{
     Builder, FOREIGN_KERNEL, FOREIGN_KERNEL_ANYWHERE, KERNEL, ODD_BIOS, Profile, TEST_KERNELS, both, read,
 };
@@ -9,6 +10,7 @@ use crate::flatten::flatten;
 use crate::guest::Machine;
 use crate::image::{self, DiskImage, Image, Stages};
 use crate::interrupt;
+use crate::temporary::TemporaryFolder;
 use crate::toolchain::Toolchain;
 use anyhow::{Context, Result};
 use boot_info::KernelConfig;
@@ -40,7 +42,9 @@ pub(crate) struct Parts {
     /// `cargo xtask` itself.
     xtask: PathBuf,
     /// Where tests put their files.
-    folder: PathBuf,
+    folder: RunFolder,
+    /// The same for sockets, whose paths have to be short.
+    pub(crate) temporary: TemporaryFolder,
 }
 
 impl Parts {
@@ -76,7 +80,8 @@ impl Parts {
             foreign_kernels_anywhere,
             linker: toolchain.linker().to_owned(),
             xtask: env::current_exe()?,
-            folder: checkout.output().join("test"),
+            folder: RunFolder::new(&checkout.output().join("test"))?,
+            temporary: TemporaryFolder::new()?,
         })
     }
 }
@@ -88,14 +93,11 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// Makes the folder anew.
+    /// Makes the folder.
     pub(crate) fn new(parts: Arc<Parts>, name: &str) -> Result<Self> {
         interrupt::check()?;
-        let folder = parts.folder.join(name.replace("::", "-"));
-        if folder.exists() {
-            fs::remove_dir_all(&folder)?;
-        }
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let folder = parts.folder.path().join(name.replace("::", "-"));
+        fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         Ok(Self { parts, folder })
     }
 

@@ -1,0 +1,76 @@
+//! Where one run of `cargo xtask test` puts its files: a folder of its own, so that several runs can go on at once.
+//!
+//! It stays after a failure, for whoever looks into it, until the next run.
+
+use crate::interrupt;
+use anyhow::Result;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// The folder of this run. It is locked: whether a run goes on is not told by a number of a process, which may be
+/// another one's by now, or one in another container.
+pub(super) struct RunFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Makes one, and removes those of runs that have ended.
+    pub(super) fn new(parent: &Path) -> Result<Self> {
+        fs::create_dir_all(parent)?;
+        // Others wait meanwhile: a folder is not locked as soon as it is there.
+        let turn = File::create(parent.join("lock"))?;
+        turn.lock()?;
+        for entry in parent.read_dir()? {
+            let path = entry?.path();
+            if path.is_dir() && File::open(&path)?.try_lock().is_ok() {
+                // What cannot be removed, be it another user's, is in nobody's way.
+                let _ = fs::remove_dir_all(path);
+            }
+        }
+        let path = tempfile::Builder::new().prefix("run-").tempdir_in(parent)?.keep();
+        let lock = File::open(&path)?;
+        lock.lock()?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        // Nobody is left to tell. Tests that passed have removed their folders; what the others left keeps this one.
+        let _ =
+            if interrupt::happened() { fs::remove_dir_all(&self.path) } else { fs::remove_dir(&self.path) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_at_the_same_time_leave_each_other_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let [one, other] = [0, 1].map(|_| RunFolder::new(parent.path()).unwrap());
+        assert_ne!(one.path(), other.path());
+        assert!(one.path().is_dir() && other.path().is_dir());
+        let paths = [&one, &other].map(|run| run.path().to_owned());
+        drop((one, other));
+        assert!(!paths.iter().any(|path| path.exists()), "nothing was left in them");
+    }
+
+    #[test]
+    fn what_a_failure_left_stays_until_the_next_run() {
+        let parent = tempfile::tempdir().unwrap();
+        let run = RunFolder::new(parent.path()).unwrap();
+        let left = run.path().join("disk.img");
+        fs::write(&left, "image").unwrap();
+        drop(run);
+        assert!(left.exists());
+        let _next = RunFolder::new(parent.path()).unwrap();
+        assert!(!left.exists());
+    }
+}
