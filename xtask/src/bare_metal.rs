@@ -3,9 +3,11 @@
 use crate::checkout::Checkout;
 use crate::toolchain::{BUILD_STD, Toolchain};
 use crate::{child, output};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
-use std::fs;
+use std::fs::{self, File, FileType};
+use std::io::Read;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use xshell::{Cmd, Shell};
 
@@ -29,7 +31,7 @@ impl Profile {
     }
 
     /// Cargo's folder for it.
-    fn folder(self) -> &'static str {
+    pub(crate) fn folder(self) -> &'static str {
         match self {
             Self::Dev => "debug",
             Self::Release => "release",
@@ -49,11 +51,30 @@ pub(crate) struct Package {
     pub(crate) folder: &'static str,
 }
 
+impl Package {
+    /// Where cargo puts its ELF file, in the folder that the profile is named for.
+    pub(crate) fn elf_file(&self, checkout: &Checkout, profile_folder: &str) -> PathBuf {
+        self.results(checkout).join(profile_folder).join(self.name)
+    }
+
+    /// A target folder for each target: no build waits for another one, nor for the host's.
+    fn target_folder(&self, checkout: &Checkout) -> PathBuf {
+        checkout.target.join("bare-metal").join(self.folder)
+    }
+
+    fn results(&self, checkout: &Checkout) -> PathBuf {
+        self.target_folder(checkout).join(self.target)
+    }
+}
+
 /// `core` and `compiler_builtins` bring `memcpy` and its like.
 const FAST_CORE: &str = "-Zbuild-std-features=compiler-builtins-mem";
 
 /// The same, with the smaller one of two algorithms wherever `core` has two.
 const SMALL_CORE: &str = "-Zbuild-std-features=compiler-builtins-mem,optimize_for_size";
+
+/// Cargo's folder for the profile of the boot stages.
+pub(crate) const STAGE_FOLDER: &str = "stage";
 
 /// The boot sector.
 pub(crate) const STAGE1: Package = Package {
@@ -120,27 +141,28 @@ pub(crate) struct Builder<'a> {
 impl Builder<'_> {
     /// The boot stages' ELF files: stage1, stage2.
     pub(crate) fn stages(&self) -> Result<[Vec<u8>; 2]> {
-        let (stage1, stage2) = both(|| self.stage(&STAGE1, "stage"), || self.stage(&STAGE2, "stage"));
+        let (stage1, stage2) =
+            both(|| self.stage(&STAGE1, STAGE_FOLDER), || self.stage(&STAGE2, STAGE_FOLDER));
         Ok([stage1?, stage2?])
     }
 
     /// The same, to step through.
     pub(crate) fn stages_for_gdb(&self) -> Result<[Vec<u8>; 2]> {
         let (stage1, stage2) =
-            both(|| self.stage(&STAGE1, "stage"), || self.stage(&STAGE2_FOR_GDB, "stage-debug"));
+            both(|| self.stage(&STAGE1, STAGE_FOLDER), || self.stage(&STAGE2_FOR_GDB, "stage-debug"));
         Ok([stage1?, stage2?])
     }
 
     /// The ELF file of a boot stage, from the folder that its profile is named for.
     pub(crate) fn stage(&self, package: &Package, folder: &str) -> Result<Vec<u8>> {
         self.build(package, &[])?;
-        read(&self.results(package).join(folder).join(package.name))
+        read(&package.elf_file(self.checkout, folder))
     }
 
     /// Builds a package with kernels and gives the folder with their ELF files.
     pub(crate) fn kernels(&self, package: &Package, profile: Profile) -> Result<PathBuf> {
         self.build(package, &["--profile", profile.name()])?;
-        Ok(self.results(package).join(profile.folder()))
+        Ok(package.results(self.checkout).join(profile.folder()))
     }
 
     fn build(&self, package: &Package, more: &[&str]) -> Result<()> {
@@ -173,7 +195,7 @@ impl Builder<'_> {
             .arg("--quiet")
             .args(["--package", package.name, "--target", &target])
             .arg("--target-dir")
-            .arg(self.folder(package))
+            .arg(package.target_folder(self.checkout))
             .args(package.options)
             .args(BUILD_STD)
             .args(more);
@@ -185,15 +207,6 @@ impl Builder<'_> {
         let shell = Shell::new()?;
         shell.change_dir(&self.checkout.root);
         Ok(shell)
-    }
-
-    /// A target folder for each target: no build waits for another one, nor for the host's.
-    fn folder(&self, package: &Package) -> PathBuf {
-        self.checkout.target.join("bare-metal").join(package.folder)
-    }
-
-    fn results(&self, package: &Package) -> PathBuf {
-        self.folder(package).join(package.target)
     }
 }
 
@@ -209,7 +222,41 @@ pub(crate) fn both<A, B: Send>(one: impl FnOnce() -> A, other: impl FnOnce() -> 
     })
 }
 
+/// More than a file may have that is read into memory: what the loader loads has to fit below 4 GiB.
+const FILE_MAX: u64 = 4 << 30;
+
 /// Reads a file; the error names it.
+///
+/// Only regular files are opened, for a FIFO waits for somebody who writes, and a device may have no end.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    read_at_most(path, FILE_MAX).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn read_at_most(path: &Path, max: u64) -> Result<Vec<u8>> {
+    let metadata = fs::metadata(path)?;
+    ensure!(
+        metadata.is_file(),
+        "found {}, expected a regular file; copy what it gives into one",
+        kind(metadata.file_type())
+    );
+    let bounded = |len: u64| {
+        ensure!(len <= max, "found {len} bytes, expected at most {max} ({} GiB); strip it", max >> 30);
+        Ok(())
+    };
+    bounded(metadata.len())?;
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len())?);
+    // It may have grown meanwhile, or be one that the system makes up.
+    File::open(path)?.take(max + 1).read_to_end(&mut bytes)?;
+    bounded(bytes.len() as u64)?;
+    Ok(bytes)
+}
+
+fn kind(file_type: FileType) -> &'static str {
+    let kinds = [
+        (file_type.is_dir(), "a folder"),
+        (file_type.is_fifo(), "a FIFO"),
+        (file_type.is_socket(), "a socket"),
+        (file_type.is_char_device() || file_type.is_block_device(), "a device"),
+    ];
+    kinds.into_iter().find_map(|(is_so, name)| is_so.then_some(name)).unwrap_or("something else")
 }

@@ -4,7 +4,7 @@
 //! QEMU at once, one that reads the kernel's sectors and ends (`xtask/guests/bare-reads`), and Doorstep with a kernel that
 //! ends at its first instruction. What counts is the ratio within one run, not the milliseconds.
 
-use crate::bare_metal::{BARE_READS, Builder};
+use crate::bare_metal::{BARE_READS, Builder, STAGE_FOLDER};
 use crate::checkout::Checkout;
 use crate::flatten::flatten;
 use crate::guest::{self, Event, Machine, SUCCESS};
@@ -44,7 +44,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let builder = Builder { checkout: &checkout, toolchain: &toolchain };
     let [stage1, stage2] = builder.stages()?;
     let stages = Stages::flatten(&stage1, &stage2)?;
-    let bare_reads = flatten(&builder.stage(&BARE_READS, "stage")?, layout::STAGE1_ADDR, layout::SECTOR_LEN)?;
+    let bare_reads =
+        flatten(&builder.stage(&BARE_READS, STAGE_FOLDER)?, layout::STAGE1_ADDR, layout::SECTOR_LEN)?;
     output::line(&format!(
         "loader: stage1 {} bytes, stage2 {} bytes",
         stages.stage1.len(),

@@ -5,11 +5,12 @@
 
 mod atomic_write;
 mod disk_image;
+mod overwriting;
 
 pub(crate) use atomic_write::write_atomically;
 pub(crate) use disk_image::{DiskImage, Image, Stages};
 
-use crate::bare_metal::{Builder, KERNEL, Profile, both, read};
+use crate::bare_metal::{Builder, KERNEL, Profile, STAGE_FOLDER, STAGE1, STAGE2, both, read};
 use crate::checkout::Checkout;
 use crate::output;
 use crate::strip::strip;
@@ -19,6 +20,7 @@ use boot_info::KernelConfig;
 use clap::Args;
 use loader::elf::{Kernel, headers_len};
 use loader::plan::{AddressPlan, Machine};
+use overwriting::{Role, refuse_overwriting};
 use std::path::{self, Path, PathBuf};
 use std::process::ExitCode;
 use xshell::Shell;
@@ -57,25 +59,35 @@ pub(crate) struct Contents {
     pub(crate) cmdline: String,
 }
 
+/// The files that a command is going to write.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Outputs<'a> {
+    /// The image, if not in its usual place.
+    pub(crate) image: Option<&'a Path>,
+    /// A picture of the screen, which is taken later.
+    pub(crate) picture: Option<&'a Path>,
+}
+
 const IMAGE_NAME: &str = "doorstep.img";
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let shell = Shell::new()?;
-    build(&shell, &options.contents, options.output.as_deref())?;
+    let outputs = Outputs { image: options.output.as_deref(), picture: None };
+    build(&shell, &options.contents, outputs)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Builds an image, prints what is in it, and returns its path.
-pub(crate) fn build(shell: &Shell, contents: &Contents, path: Option<&Path>) -> Result<PathBuf> {
-    let folder = Checkout::find(shell)?.output().join(contents.profile.name());
-    let (image, elf_files) = make(shell, contents, |builder| builder.stages())?;
-    let path = match path {
-        Some(path) => path::absolute(path)?,
-        None => {
-            elf_files.write(&folder)?;
-            folder.join(IMAGE_NAME)
-        }
-    };
+pub(crate) fn build(shell: &Shell, contents: &Contents, outputs: Outputs<'_>) -> Result<PathBuf> {
+    let checkout = Checkout::find(shell)?;
+    let folder = checkout.output().join(contents.profile.name());
+    let path = path::absolute(outputs.image.unwrap_or(&folder.join(IMAGE_NAME)))?;
+    let elf_files_folder = outputs.image.is_none().then_some(&*folder);
+    check_paths(&checkout, contents, &path, outputs.picture, elf_files_folder)?;
+    let (image, elf_files) = make(shell, &checkout, contents, |builder| builder.stages())?;
+    if let Some(folder) = elf_files_folder {
+        elf_files.write(folder)?;
+    }
     write_atomically(&path, image.bytes())?;
     output::line(&image.table());
     output::line(&Checkout::display(&path));
@@ -88,12 +100,41 @@ pub(crate) fn build_for_gdb(
     contents: &Contents,
     path: Option<&Path>,
 ) -> Result<(PathBuf, PathBuf)> {
-    let folder = Checkout::find(shell)?.output().join(contents.profile.name()).join("gdb");
-    let (image, elf_files) = make(shell, contents, |builder| builder.stages_for_gdb())?;
-    elf_files.write(&folder)?;
+    let checkout = Checkout::find(shell)?;
+    let folder = checkout.output().join(contents.profile.name()).join("gdb");
     let path = path::absolute(path.unwrap_or(&folder.join(IMAGE_NAME)))?;
+    check_paths(&checkout, contents, &path, None, Some(&folder))?;
+    let (image, elf_files) = make(shell, &checkout, contents, |builder| builder.stages_for_gdb())?;
+    elf_files.write(&folder)?;
     write_atomically(&path, image.bytes())?;
     Ok((path, folder))
+}
+
+/// Makes sure that image, picture and ELF files do not overwrite what they are made of, nor each other.
+fn check_paths(
+    checkout: &Checkout,
+    contents: &Contents,
+    image: &Path,
+    picture: Option<&Path>,
+    elf_files_folder: Option<&Path>,
+) -> Result<()> {
+    let built_kernel = KERNEL.elf_file(checkout, contents.profile.folder());
+    let built_stages = [&STAGE1, &STAGE2].map(|stage| stage.elf_file(checkout, STAGE_FOLDER));
+    let elf_files = elf_files_folder.map(|folder| ELF_FILES.map(|name| folder.join(name)));
+    let mut kept: Vec<Role<'_>> = vec![
+        ("the kernel", contents.kernel.as_deref().unwrap_or(&built_kernel)),
+        ("stage1", &built_stages[0]),
+        ("stage2", &built_stages[1]),
+    ];
+    let mut written: Vec<Role<'_>> = Vec::new();
+    if let Some([stage1, stage2, kernel]) = &elf_files {
+        written.extend([("stage1.elf", &**stage1), ("stage2.elf", &**stage2)]);
+        // It may be the kernel itself, which does not change then.
+        kept.push(("kernel.elf", kernel));
+    }
+    written.push(("the image", image));
+    written.extend(picture.map(|picture| ("the picture", picture)));
+    refuse_overwriting(&kept, &written)
 }
 
 /// The parts of an image as the linker made them, with their symbols.
@@ -103,11 +144,16 @@ struct ElfFiles {
     kernel: Vec<u8>,
 }
 
+/// What they are called beside the image: stage1, stage2, kernel.
+const ELF_FILES: [&str; 3] = ["stage1.elf", "stage2.elf", "kernel.elf"];
+
 impl ElfFiles {
     fn write(&self, folder: &Path) -> Result<()> {
         let Self { stage1, stage2, kernel } = self;
-        [("stage1.elf", stage1), ("stage2.elf", stage2), ("kernel.elf", kernel)]
+        let parts = [stage1, stage2, kernel];
+        ELF_FILES
             .into_iter()
+            .zip(parts)
             .try_for_each(|(name, bytes)| write_atomically(&folder.join(name), bytes))
     }
 }
@@ -115,19 +161,22 @@ impl ElfFiles {
 /// Builds everything, and puts it together.
 fn make(
     shell: &Shell,
+    checkout: &Checkout,
     contents: &Contents,
     build_stages: impl FnOnce(&Builder<'_>) -> Result<[Vec<u8>; 2]>,
 ) -> Result<(DiskImage, ElfFiles)> {
-    let checkout = Checkout::find(shell)?;
     // A kernel that would be refused is refused before anything is built.
     let given = contents.kernel.as_deref().map(read_kernel).transpose()?;
     let toolchain = Toolchain::find(shell)?;
-    let builder = Builder { checkout: &checkout, toolchain: &toolchain };
+    let builder = Builder { checkout, toolchain: &toolchain };
     let (stages, kernel) = both(
         || build_stages(&builder),
         || match given {
             Some(kernel) => Ok(kernel),
-            None => read_kernel(&builder.kernels(&KERNEL, contents.profile)?.join(KERNEL.name)),
+            None => {
+                builder.kernels(&KERNEL, contents.profile)?;
+                read_kernel(&KERNEL.elf_file(checkout, contents.profile.folder()))
+            }
         },
     );
     let ([stage1, stage2], kernel) = (stages?, kernel?);

@@ -2,7 +2,7 @@
 
 use crate::checkout::Checkout;
 use crate::guest::{self, Event, Guest, Machine};
-use crate::image::{self, write_atomically};
+use crate::image::{self, Outputs, write_atomically};
 use crate::{child, interrupt, output};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -89,7 +89,7 @@ pub(crate) struct EndOptions {
     /// Take a picture of the screen, then end: at the time-out, or without one as soon as the serial line has been
     /// quiet for 2 seconds (10 while nothing has come at all)
     #[arg(long, value_name = "PNG")]
-    screenshot: Option<PathBuf>,
+    pub(crate) screenshot: Option<PathBuf>,
 }
 
 /// How long a serial line that has spoken is quiet before a guest counts as settled.
@@ -100,7 +100,8 @@ const SETTLED_IN_SILENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let shell = Shell::new()?;
-    let image = image::build(&shell, &options.contents, options.output.as_deref())?;
+    let outputs = Outputs { image: options.output.as_deref(), picture: options.end.screenshot.as_deref() };
+    let image = image::build(&shell, &options.contents, outputs)?;
     boot(&image, &options.machine, &options.end)
 }
 

@@ -1,6 +1,6 @@
 //! `cargo xtask runner`: what cargo runs a kernel with, as .cargo/config.toml tells it to.
 
-use crate::image;
+use crate::image::{self, Outputs};
 use crate::qemu::{self, EndOptions, MachineOptions};
 use anyhow::Result;
 use clap::Args;
@@ -25,6 +25,8 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let shell = Shell::new()?;
     let contents = image::Contents { kernel: Some(options.kernel.clone()), ..image::Contents::default() };
-    let path = image::build(&shell, &contents, Some(&options.kernel.with_extension("img")))?;
-    qemu::boot(&path, &options.machine, &options.end)
+    let image = options.kernel.with_extension("img");
+    let outputs = Outputs { image: Some(&image), picture: options.end.screenshot.as_deref() };
+    let image = image::build(&shell, &contents, outputs)?;
+    qemu::boot(&image, &options.machine, &options.end)
 }

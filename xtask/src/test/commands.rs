@@ -4,13 +4,15 @@ use super::Test;
 use super::booted::BOUND;
 use super::gdb::running_with;
 use super::parts::Scene;
+use crate::bare_metal::read;
 use crate::child::{self, Running};
 use crate::{guest, interrupt};
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,6 +22,8 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("commands::same_input_gives_same_image", same_input_gives_same_image),
         Test::new("commands::clean_build_gives_same_image", clean_build_gives_same_image).slow(),
         Test::new("commands::image_beside_a_kernel_with_spaces", image_beside_a_kernel_with_spaces),
+        Test::new("commands::no_input_is_overwritten", no_input_is_overwritten),
+        Test::new("commands::no_kernel_but_a_regular_file", no_kernel_but_a_regular_file),
         Test::new("commands::command_line_too_long", command_line_too_long),
         Test::new("commands::picture_at_the_time_out", picture_at_the_time_out),
         Test::new("commands::picture_when_quiet", picture_when_quiet),
@@ -72,6 +76,75 @@ fn image_beside_a_kernel_with_spaces(scene: &Scene) -> Result<()> {
     ]))?;
     ensure!(told.ends_with("\nmy, kernel/an image\n"), "no path at the end of: {told}");
     succeed(scene.xtask().args(["qemu", "--kernel", "my, kernel/a kernel", "-o", "my, kernel/an image"]))?;
+    Ok(())
+}
+
+/// Whatever writes a file refuses to write it over one that is read, or over another one that it writes.
+fn no_input_is_overwritten(scene: &Scene) -> Result<()> {
+    let path = |name: &str| scene.folder().join(name);
+    fs::create_dir(path("kernels"))?;
+    fs::copy(tutorial(scene), path("kernels/kernel.img"))?;
+    let before = fs::read(path("kernels/kernel.img"))?;
+    fs::hard_link(path("kernels/kernel.img"), path("hard.img"))?;
+    symlink("kernels/kernel.img", path("soft.img"))?;
+    symlink("kernels", path("folder"))?;
+    let names = ["kernels/kernel.img", "hard.img", "soft.img", "folder/kernel.img"];
+
+    let over_the_kernel = "would overwrite the kernel (";
+    let mut cases = Vec::new();
+    for name in names {
+        for command in ["image", "qemu", "gdb"] {
+            cases.push((vec![command, "--kernel", "kernels/kernel.img", "-o", name], over_the_kernel));
+        }
+        let picture = ["qemu", "--kernel", "kernels/kernel.img", "-o", "new.img", "--screenshot", name];
+        cases.push((picture.to_vec(), over_the_kernel));
+        // The image would go beside it, under its own name.
+        cases.push((vec!["runner", name], over_the_kernel));
+    }
+    for picture in ["new.img", "./new.img"] {
+        let case = ["qemu", "--kernel", "hard.img", "-o", "new.img", "--screenshot", picture];
+        cases.push((case.to_vec(), "would overwrite the image (new.img)"));
+    }
+    let built = scene.parts.kernel_dev.to_str().context("a path that is not UTF-8")?;
+    cases.push((vec!["image", "-o", built], over_the_kernel));
+    for (arguments, expected) in cases {
+        let output = child::output(scene.xtask().args(&arguments))?;
+        let told = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(1), "{arguments:?}: {}\n{told}", output.status);
+        ensure!(told.contains(expected), "{arguments:?}: no {expected:?} in: {told}");
+        ensure!(!told.contains("building"), "{arguments:?}: something was built: {told}");
+        ensure!(!path("new.img").exists(), "{arguments:?}: an image was left behind");
+        ensure!(fs::read(path("kernels/kernel.img"))? == before, "{arguments:?}: the kernel has changed");
+    }
+    ensure!(read(&scene.parts.kernel_dev)?.starts_with(b"\x7fELF"), "the built kernel has changed");
+    Ok(())
+}
+
+/// What has no end, or waits for somebody, is not read.
+fn no_kernel_but_a_regular_file(scene: &Scene) -> Result<()> {
+    let path = |name: &str| scene.folder().join(name);
+    fs::create_dir(path("folder"))?;
+    child::run(Command::new("mkfifo").arg(path("fifo")))?;
+    File::create(path("huge"))?.set_len((4 << 30) + 1)?;
+    let _socket = UnixListener::bind(scene.parts.temporary.path().join("socket"))?;
+    symlink(scene.parts.temporary.path().join("socket"), path("socket"))?;
+    for (kernel, expected) in [
+        ("/dev/zero", "cannot read /dev/zero: found a device, expected a regular file"),
+        ("fifo", "cannot read fifo: found a FIFO, expected a regular file"),
+        ("folder", "cannot read folder: found a folder, expected a regular file"),
+        ("socket", "cannot read socket: found a socket, expected a regular file"),
+        ("huge", "cannot read huge: found 4294967297 bytes, expected at most 4294967296 (4 GiB)"),
+        ("absent", "cannot read absent: No such file"),
+    ] {
+        // Should it be read all the same, then not until the machine has no more memory.
+        let limited = "ulimit -v 3000000; exec \"$0\" \"$@\"";
+        let mut command = Command::new("sh");
+        command.current_dir(scene.folder()).args(["-c", limited]).arg(scene.xtask().get_program());
+        let output = child::output(command.args(["image", "-o", "new.img", "--kernel", kernel]))?;
+        let told = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(1), "{kernel}: {}\n{told}", output.status);
+        ensure!(told.starts_with(&format!("error: {expected}")), "{kernel}: {told}");
+    }
     Ok(())
 }
 

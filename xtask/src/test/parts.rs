@@ -3,7 +3,7 @@
 use super::booted::Booted;
 use super::run_folder::RunFolder;
 use crate::bare_metal::{
-    Builder, FOREIGN_KERNEL, FOREIGN_KERNEL_ANYWHERE, KERNEL, ODD_BIOS, Profile, TEST_KERNELS, both, read,
+    Builder, FOREIGN_KERNEL, FOREIGN_KERNEL_ANYWHERE, KERNEL, ODD_BIOS, Profile, STAGE_FOLDER, TEST_KERNELS, both, read,
 };
 use crate::checkout::Checkout;
 use crate::flatten::flatten;
@@ -55,7 +55,7 @@ impl Parts {
         let (stages, kernels) = both(
             || -> Result<_> {
                 let stages = builder.stages()?;
-                let odd_bios = builder.stage(&ODD_BIOS, "stage")?;
+                let odd_bios = builder.stage(&ODD_BIOS, STAGE_FOLDER)?;
                 Ok((stages, odd_bios, builder.kernels(&FOREIGN_KERNEL_ANYWHERE, Profile::Release)?))
             },
             || -> Result<_> {
