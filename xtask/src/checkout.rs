@@ -1,10 +1,11 @@
 //! Where the checkout and its build results lie, and how to call cargo from inside a `cargo run`.
 
 use crate::child;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::env;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
+use std::process::Command;
 use xshell::{Cmd, Shell, cmd};
 
 /// The checkout and where its results go.
@@ -18,17 +19,19 @@ pub(crate) struct Checkout {
 impl Checkout {
     /// Asks cargo, which knows every way to say where results go.
     pub(crate) fn find(shell: &Shell) -> Result<Self> {
-        let manifest_dir =
-            env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-        let root = Path::new(&manifest_dir).parent().context("xtask lies in the checkout")?.to_owned();
-        let manifest = root.join("Cargo.toml");
-        let cargo = active_cargo();
-        let command = cmd!(shell, "{cargo} metadata --format-version 1 --no-deps --manifest-path {manifest}");
-        let metadata = child::read(&mut command.into()).context("cannot ask cargo for the target folder")?;
+        let package = package_folder(|name| env::var_os(name));
+        let root = package.parent().context("xtask lies in the checkout")?;
+        ensure!(
+            package.join("Cargo.toml").is_file(),
+            "no checkout of Doorstep in {}, where this xtask was built; start it with `cargo xtask` in the checkout",
+            root.display()
+        );
+        let metadata = child::read(&mut metadata_command(shell, root)?)
+            .context("cannot ask cargo for the target folder")?;
         let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
         let target =
             metadata["target_directory"].as_str().context("`cargo metadata` names no target folder")?;
-        Ok(Self { root, target: target.into() })
+        Ok(Self { root: root.to_owned(), target: target.into() })
     }
 
     /// Where xtask puts its results.
@@ -41,6 +44,33 @@ impl Checkout {
         let here = env::current_dir().unwrap_or_default();
         path.strip_prefix(here).unwrap_or(path).display().to_string()
     }
+}
+
+/// The folder of xtask's own package.
+///
+/// The cargo that runs xtask knows where that is, also after the checkout was moved or copied with all that had been
+/// compiled. But another project's cargo may have started xtask as its runner, and tells of that project then; what
+/// remains is where xtask was compiled.
+fn package_folder(variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
+    let is_ours = |name: &str, ours: &str| variable(name).is_some_and(|value| value == ours);
+    let told = variable("CARGO_MANIFEST_DIR")
+        .filter(|_| is_ours("CARGO_PKG_NAME", env!("CARGO_PKG_NAME")))
+        .filter(|_| is_ours("CARGO_PKG_DESCRIPTION", env!("CARGO_PKG_DESCRIPTION")));
+    told.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+}
+
+/// Asks cargo about the checkout, in the checkout: cargo takes configuration files from where it is started.
+fn metadata_command(shell: &Shell, root: &Path) -> Result<Command> {
+    let _folder = shell.push_dir(root);
+    let cargo = active_cargo();
+    let mut command = cmd!(shell, "{cargo} metadata --format-version 1 --no-deps");
+    // A relative folder is meant from where xtask was started.
+    for name in ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"] {
+        if let Some(folder) = env::var_os(name).filter(|folder| !folder.is_empty()) {
+            command = command.env(name, path::absolute(folder)?);
+        }
+    }
+    Ok(command.into())
 }
 
 /// The cargo that runs xtask.
@@ -105,4 +135,33 @@ fn library_path_without_cargo(path: Option<OsString>) -> Option<OsString> {
     };
     let kept: Vec<PathBuf> = env::split_paths(&path?).filter(|folder| !is_cargos(folder)).collect();
     if kept.is_empty() { None } else { env::join_paths(kept).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The folder when cargo says that it runs a package.
+    fn found(name: &str, description: &str, folder: &str) -> PathBuf {
+        package_folder(|variable| match variable {
+            "CARGO_PKG_NAME" => Some(name.into()),
+            "CARGO_PKG_DESCRIPTION" => Some(description.into()),
+            "CARGO_MANIFEST_DIR" => Some(folder.into()),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn a_moved_checkout_is_found_where_it_is_now() {
+        let description = env!("CARGO_PKG_DESCRIPTION");
+        assert_eq!(found("xtask", description, "/moved/xtask"), Path::new("/moved/xtask"));
+    }
+
+    #[test]
+    fn another_project_is_not_taken_for_the_checkout() {
+        let ours = Path::new(env!("CARGO_MANIFEST_DIR"));
+        assert_eq!(found("kernel", "Someone's kernel", "/other/kernel"), ours);
+        assert_eq!(found("xtask", "Someone's tasks", "/other/xtask"), ours);
+        assert_eq!(package_folder(|_| None), ours);
+    }
 }

@@ -6,14 +6,15 @@ use super::gdb::running_with;
 use super::parts::Scene;
 use crate::bare_metal::read;
 use crate::child::{self, Running};
-use crate::{guest, interrupt};
+use crate::{checkout, guest, interrupt, output};
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,8 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("commands::same_input_gives_same_image", same_input_gives_same_image),
         Test::new("commands::clean_build_gives_same_image", clean_build_gives_same_image).slow(),
         Test::new("commands::image_beside_a_kernel_with_spaces", image_beside_a_kernel_with_spaces),
+        Test::new("commands::start_in_any_folder", start_in_any_folder),
+        Test::new("commands::runner_of_another_project", runner_of_another_project),
         Test::new("commands::no_input_is_overwritten", no_input_is_overwritten),
         Test::new("commands::no_kernel_but_a_regular_file", no_kernel_but_a_regular_file),
         Test::new("commands::command_line_too_long", command_line_too_long),
@@ -77,6 +80,59 @@ fn image_beside_a_kernel_with_spaces(scene: &Scene) -> Result<()> {
     ensure!(told.ends_with("\nmy, kernel/an image\n"), "no path at the end of: {told}");
     succeed(scene.xtask().args(["qemu", "--kernel", "my, kernel/a kernel", "-o", "my, kernel/an image"]))?;
     Ok(())
+}
+
+/// `cargo xtask` knows where it belongs, in the fuzz targets' own workspace, too.
+fn start_in_any_folder(scene: &Scene) -> Result<()> {
+    for folder in [
+        "",
+        ".cargo",
+        "kernel/src",
+        "stage2/loader",
+        "stage2/loader/fuzz",
+        "stage2/loader/fuzz/fuzz_targets",
+        "targets",
+        "xtask/guests/odd-bios",
+    ] {
+        let image = scene.folder().join("disk.img");
+        let mut command = cargo(scene);
+        command.current_dir(scene.parts.checkout.root.join(folder));
+        command.args(["xtask", "image", "--kernel"]).arg(tutorial(scene)).arg("-o").arg(&image);
+        succeed(&mut command).with_context(|| folder.to_owned())?;
+        fs::remove_file(image)?;
+    }
+    Ok(())
+}
+
+/// Another project's cargo starts xtask: neither its folder nor its configuration are ours.
+fn runner_of_another_project(scene: &Scene) -> Result<()> {
+    let path = |name: &str| scene.folder().join(name);
+    fs::create_dir_all(path("other/src"))?;
+    fs::create_dir_all(path("other/.cargo"))?;
+    fs::write(path("other/src/main.rs"), "fn main() {}")?;
+    fs::write(path("other/Cargo.toml"), "[package]\nname = \"other\"\nedition = \"2024\"\n[workspace]\n")?;
+    fs::write(path("other/.cargo/config.toml"), "build.target-dir = \"their results\"\n")?;
+    // Cargo's runner gets the program that was built, which is no kernel: it takes another one.
+    let words = [scene.xtask().get_program(), tutorial(scene).as_os_str()].map(quoted);
+    let [xtask, kernel] = &words;
+    write_program(&path("runner"), &format!("exec {xtask} image --kernel {kernel} -o disk.img"))?;
+    let runner = format!("target.'cfg(unix)'.runner = {:?}", path("runner"));
+    let mut command = cargo(scene);
+    command.current_dir(path("other")).env_remove("CARGO_TARGET_DIR").args(["--config", &runner, "run"]);
+    succeed(&mut command)?;
+    ensure!(path("other/disk.img").exists(), "no image");
+    let theirs: Vec<_> = fs::read_dir(path("other/their results"))?
+        .map(|entry| Ok(entry?.file_name()))
+        .collect::<Result<_>>()?;
+    ensure!(!theirs.iter().any(|name| name == "bare-metal"), "our results among theirs: {theirs:?}");
+    Ok(())
+}
+
+/// The cargo that runs xtask, with results where it had them.
+fn cargo(scene: &Scene) -> Command {
+    let mut command = Command::new(checkout::active_cargo());
+    command.env("CARGO_TARGET_DIR", &scene.parts.checkout.target);
+    command
 }
 
 /// Whatever writes a file refuses to write it over one that is read, or over another one that it writes.
@@ -287,11 +343,20 @@ fn tutorial(scene: &Scene) -> PathBuf {
 /// A program for `$QEMU` that writes its process number into a file.
 fn qemu_that_tells_its_number(scene: &Scene) -> Result<(PathBuf, PathBuf)> {
     let [wrapper, pid_file] = ["qemu wrapper", "qemu number"].map(|name| scene.folder().join(name));
-    let program = guest::program();
-    let program = program.to_str().context("$QEMU is not UTF-8")?;
-    fs::write(&wrapper, format!("#!/bin/sh\necho $$ >'{}'\nexec '{program}' \"$@\"\n", pid_file.display()))?;
-    fs::set_permissions(&wrapper, Permissions::from_mode(0o755))?;
+    let [program, file] = [&*guest::program(), pid_file.as_os_str()].map(quoted);
+    write_program(&wrapper, &format!("echo $$ >{file}\nexec {program} \"$@\""))?;
     Ok((wrapper, pid_file))
+}
+
+/// A word for the shell.
+fn quoted(word: &OsStr) -> String {
+    output::shell_line([&*word.to_string_lossy()])
+}
+
+/// A program in the shell's language.
+fn write_program(path: &Path, script: &str) -> Result<()> {
+    fs::write(path, format!("#!/bin/sh\n{script}\n"))?;
+    Ok(fs::set_permissions(path, Permissions::from_mode(0o755))?)
 }
 
 fn has_ended(pid_file: &PathBuf) -> Result<()> {

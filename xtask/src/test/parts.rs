@@ -41,6 +41,7 @@ pub(crate) struct Parts {
     pub(crate) linker: PathBuf,
     /// `cargo xtask` itself.
     xtask: PathBuf,
+    pub(crate) checkout: Checkout,
     /// Where tests put their files.
     folder: RunFolder,
     /// The same for sockets, whose paths have to be short.
@@ -82,6 +83,7 @@ impl Parts {
             xtask: env::current_exe()?,
             folder: RunFolder::new(&checkout.output().join("test"))?,
             temporary: TemporaryFolder::new()?,
+            checkout,
         })
     }
 }
