@@ -11,6 +11,7 @@ use super::parts::Scene;
 use crate::bare_metal::read;
 use crate::guest::Machine;
 use crate::image::DiskImage;
+use crate::qmp::escape_commas;
 use anyhow::{Context, Result, ensure};
 use boot_info::{MemoryRegion, MemoryRegionKind};
 use layout::SECTOR_LEN;
@@ -377,7 +378,8 @@ fn boot(scene: &Scene, image: &DiskImage, mut manners: Manners, map: Option<&[Re
     floppy.resize(FLOPPY_LEN, 0);
     let path = scene.folder().join("odd-bios.img");
     fs::write(&path, floppy)?;
-    let drive = format!("format=raw,if=floppy,file={}", path.display());
+    let file = escape_commas(path.to_str().context("a path that is not UTF-8")?);
+    let drive = format!("format=raw,if=floppy,file={file}");
     let arguments = ["-drive".to_owned(), drive, "-boot".to_owned(), "a".to_owned()].to_vec();
     scene.boot(image, Machine { arguments, ..Machine::default() })
 }

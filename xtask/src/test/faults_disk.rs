@@ -10,8 +10,9 @@ use super::parts::Scene;
 use crate::bare_metal::read;
 use crate::guest::{Drive, Machine};
 use crate::image::DiskImage;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use layout::SECTOR_LEN;
+use serde_json::json;
 use std::fs;
 use std::path::PathBuf;
 
@@ -109,17 +110,15 @@ enum Passing {
 fn boot_unreadable(scene: &Scene, piece: &str, sector: u32, passing: Passing) -> Result<(Booted, u64)> {
     let image = full_image(scene)?;
     let lba = image.range(piece)?.start as u64 / u64::from(SECTOR_LEN) + u64::from(sector);
-    let once = match passing {
-        Passing::No => "off",
-        Passing::AfterOneRead => "on",
-    };
-    let rule = format!(
-        "[inject-error]\nevent = \"read_aio\"\nerrno = \"5\"\nsector = \"{lba}\"\nonce = \"{once}\"\n"
-    );
-    let [rules, disk] = ["blkdebug.conf", "disk.img"].map(|name| scene.folder().join(name));
-    fs::write(&rules, rule)?;
+    let once = matches!(passing, Passing::AfterOneRead);
+    let disk = scene.folder().join("disk.img");
     fs::write(&disk, image.bytes())?;
-    let image = PathBuf::from(format!("blkdebug:{}:{}", rules.display(), disk.display()));
+    let rule = json!({ "event": "read_aio", "errno": 5, "sector": lba, "once": once });
+    let file = json!({ "driver": "file", "filename": disk.to_str().context("a path that is not UTF-8")? });
+    let faulty = json!({ "driver": "blkdebug", "inject-error": [rule], "image": file });
+    let disk = json!({ "driver": "raw", "file": faulty });
+    // QEMU takes this where it takes a file's name.
+    let image = PathBuf::from(format!("json:{disk}"));
     Ok((Booted::start(Machine { image, ..Machine::default() })?, lba))
 }
 

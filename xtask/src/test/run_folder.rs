@@ -7,6 +7,10 @@ use anyhow::Result;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+/// How the folder's name begins: with what trips up those who put paths into options of QEMU, and into shells. So every
+/// test shows that a checkout may have such a path.
+const PREFIX: &str = "run, ";
+
 /// The folder of this run. It is locked: whether a run goes on is not told by a number of a process, which may be
 /// another one's by now, or one in another container.
 pub(super) struct RunFolder {
@@ -28,7 +32,7 @@ impl RunFolder {
                 let _ = fs::remove_dir_all(path);
             }
         }
-        let path = tempfile::Builder::new().prefix("run-").tempdir_in(parent)?.keep();
+        let path = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?.keep();
         let lock = File::open(&path)?;
         lock.lock()?;
         Ok(Self { path, _lock: lock })
