@@ -43,6 +43,9 @@ pub(crate) struct Machine {
     pub(crate) image: PathBuf,
     /// How it is attached.
     pub(crate) drive: Drive,
+    /// Whether what the guest writes reaches the image. Otherwise it is in a temporary file, and gone at the end; the
+    /// image is only read, as several guests may do at once.
+    pub(crate) writable: bool,
     /// `-machine`: `pc` (the default), `q35`.
     pub(crate) machine: Option<String>,
     /// `-m`.
@@ -66,7 +69,8 @@ impl Machine {
     fn all_arguments(&self) -> Result<Vec<String>> {
         let file = self.image.to_str().context("an image path that is not UTF-8")?;
         let file = escape_commas(file);
-        let drive = |interface: &str| format!("format=raw,{interface}file={file}");
+        let snapshot = if self.writable { "" } else { "snapshot=on," };
+        let drive = |interface: &str| format!("format=raw,{snapshot}{interface}file={file}");
         let mut arguments = Vec::new();
         let options = [
             ("-machine", &self.machine),
@@ -293,7 +297,15 @@ mod tests {
         let machine =
             Machine { image: "/my disks/a,b.img".into(), memory: Some("64M".into()), ..Machine::default() };
         let line = machine.command_line().unwrap();
-        assert!(line.contains("-m 64M -drive 'format=raw,file=/my disks/a,,b.img' -serial stdio"), "{line}");
+        let drive = "-drive 'format=raw,snapshot=on,file=/my disks/a,,b.img'";
+        assert!(line.contains(&format!("-m 64M {drive} -serial stdio")), "{line}");
+    }
+
+    #[test]
+    fn only_a_writable_image_is_written_to() {
+        let line = |writable| Machine { writable, ..Machine::default() }.command_line().unwrap();
+        assert!(line(false).contains("snapshot=on"));
+        assert!(!line(true).contains("snapshot=on"));
     }
 
     #[test]

@@ -55,6 +55,9 @@ pub(crate) struct MachineOptions {
     /// Emulate the processor (tcg) or use the host's (kvm)
     #[arg(long, value_name = "tcg|kvm")]
     accel: Option<String>,
+    /// Keep what the guest writes to its disk: in the image, which only one guest may use then
+    #[arg(long)]
+    writable: bool,
     /// How the screen is shown, such as gtk, sdl, curses or none [default: a window where there is a display]
     #[arg(long, value_name = "TYPE")]
     display: Option<String>,
@@ -68,6 +71,7 @@ impl MachineOptions {
     pub(crate) fn machine(&self, image: &Path) -> Machine {
         Machine {
             image: image.to_owned(),
+            writable: self.writable,
             machine: self.machine.clone(),
             memory: self.memory.clone(),
             cpu: self.cpu.clone(),

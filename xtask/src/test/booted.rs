@@ -19,11 +19,11 @@ pub(crate) struct Booted {
 }
 
 impl Booted {
-    /// Boots a machine, emulated, without a window; a reset ends it, and the image is not written to.
+    /// Boots a machine, emulated, without a window; a reset ends it.
     pub(crate) fn start(machine: Machine) -> Result<Self> {
         let mut machine = Machine { display: Some("none".into()), ..machine };
         machine.accel.get_or_insert("tcg".into());
-        machine.arguments.extend(["-no-reboot", "-snapshot"].map(str::to_owned));
+        machine.arguments.push("-no-reboot".to_owned());
         let command_line = machine.command_line()?;
         Ok(Self { guest: machine.start_alone()?, command_line, bound: Instant::now() + BOUND })
     }

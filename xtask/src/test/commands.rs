@@ -30,6 +30,8 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("commands::command_line_too_long", command_line_too_long),
         Test::new("commands::picture_at_the_time_out", picture_at_the_time_out),
         Test::new("commands::picture_when_quiet", picture_when_quiet),
+        Test::new("commands::writes_to_the_disk", writes_to_the_disk),
+        Test::new("commands::two_guests_on_one_image", two_guests_on_one_image),
         Test::new("commands::exit_code_of_the_guest", exit_code_of_the_guest),
         Test::new("commands::interruption_ends_qemu", interruption_ends_qemu),
         Test::new("commands::interruption_ends_compilers", interruption_ends_compilers),
@@ -231,6 +233,37 @@ fn is_picture(scene: &Scene) -> Result<()> {
     let picture = fs::read(scene.folder().join("screen.png"))?;
     ensure!(picture.starts_with(b"\x89PNG\r\n"), "no picture");
     Ok(())
+}
+
+/// A guest can write to its disk; the image has it afterwards where that was asked for.
+fn writes_to_the_disk(scene: &Scene) -> Result<()> {
+    let path = |name: &str| scene.folder().join(name);
+    fs::copy(scene.parts.test_kernels.join("disk_write"), path("disk"))?;
+    succeed(scene.xtask().args(["image", "--kernel", "disk", "-o", "disk.img"]))?;
+    let image = read(&path("disk.img"))?;
+    let mut written = image.clone();
+    let last = written.len() - usize::try_from(layout::SECTOR_LEN)?;
+    ensure!(written[last..].iter().all(|&byte| byte == 0), "the last sector was to be empty");
+    written[last..].fill(0xd5);
+    let qemu: &[&str] = &["qemu", "--kernel", "disk", "-o", "disk.img", "--display", "none"];
+    let runner: &[&str] = &["runner", "disk", "--display", "none"];
+    for command in [qemu, runner] {
+        succeed(scene.xtask().args(command))?;
+        ensure!(read(&path("disk.img"))? == image, "{command:?}: the image has changed");
+        succeed(scene.xtask().args(command).arg("--writable"))?;
+        ensure!(read(&path("disk.img"))? == written, "{command:?}: what was written is not in the image");
+    }
+    Ok(())
+}
+
+/// The second one starts while the first one runs.
+fn two_guests_on_one_image(scene: &Scene) -> Result<()> {
+    let mut first = Running::start(qemu(scene).stdout(Stdio::piped()).stderr(Stdio::null()))?;
+    let mut lines = BufReader::new(first.child.stdout.take().context("no output")?).lines();
+    while !lines.next().context("the guest says nothing")??.contains("Hello World!") {}
+    let told = succeed(qemu(scene).args(["--screenshot", "screen.png"]))?;
+    ensure!(told.contains("Hello World!"), "no serial line in: {told}");
+    is_picture(scene)
 }
 
 /// 0 for success, QEMU's code for anything else.

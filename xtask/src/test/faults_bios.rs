@@ -379,7 +379,7 @@ fn boot(scene: &Scene, image: &DiskImage, mut manners: Manners, map: Option<&[Re
     let path = scene.folder().join("odd-bios.img");
     fs::write(&path, floppy)?;
     let file = escape_commas(path.to_str().context("a path that is not UTF-8")?);
-    let drive = format!("format=raw,if=floppy,file={file}");
+    let drive = format!("format=raw,snapshot=on,if=floppy,file={file}");
     let arguments = ["-drive".to_owned(), drive, "-boot".to_owned(), "a".to_owned()].to_vec();
     scene.boot(image, Machine { arguments, ..Machine::default() })
 }
