@@ -4,8 +4,16 @@ use super::Test;
 use super::elf::{Elf, program_header};
 use super::parts::Scene;
 use crate::bare_metal::read;
+use crate::child;
 use crate::guest::Machine;
-use anyhow::{Context, Result};
+use crate::qmp::escape_commas;
+use anyhow::{Context, Result, ensure};
+use rustix::fs::{Mode, OFlags, open};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// CPUs, by QEMU's names, and what is said on them.
 const CPUS: &[(&str, &str, &str)] = &[
@@ -73,6 +81,7 @@ pub(crate) fn tests() -> Vec<Test> {
         }));
     }
     tests.push(Test::new("machine::no_serial_port", no_serial_port));
+    tests.push(Test::new("machine::stuck_serial_port", stuck_serial_port));
     tests
 }
 
@@ -88,6 +97,58 @@ fn no_serial_port(scene: &Scene) -> Result<()> {
         scene.boot(&image, machine)?.wait_for_screen(message)?;
     }
     Ok(())
+}
+
+/// The serial port does not get rid of its bytes, from the first one or from the kernel's table on:
+/// all is on the screen nevertheless, and in time.
+fn stuck_serial_port(scene: &Scene) -> Result<()> {
+    /// In the last line of the kernel's table.
+    const END: &str = "kernel entered";
+    /// A tenth of it is enough. To wait for each byte takes three times as long.
+    const IN_TIME: Duration = Duration::from_secs(5);
+    let boot = |machine| scene.boot_kernel(&scene.parts.kernel_release, "", machine);
+    let mut booted = boot(Machine::default())?;
+    booted.says(END)?;
+    let start = booted.serial().find("Memory").context("no table")?;
+    for room in [0, start] {
+        let pipe = FullPipe::new(scene, room)?;
+        let machine =
+            Machine { no_serial_port: true, arguments: pipe.as_serial_port()?, ..Machine::default() };
+        let mut booted = boot(machine)?;
+        let started = Instant::now();
+        booted.wait_for_screen(END)?;
+        let time = started.elapsed();
+        ensure!(time < IN_TIME, booted.failure(&format!("{time:?}, with room for {room} bytes")));
+    }
+    Ok(())
+}
+
+/// A pipe that nobody reads from, with room for a few bytes only.
+struct FullPipe {
+    path: PathBuf,
+    _ends: File,
+}
+
+impl FullPipe {
+    fn new(scene: &Scene, room: usize) -> Result<Self> {
+        /// A pipe is made of pages: one that has been read is room again, and a part of one is not.
+        const PAGE_LEN: usize = 4096;
+        // QEMU's pipes come in pairs, of which this one leads out of the machine.
+        let path = scene.folder().join(format!("pipe with room for {room}"));
+        let [into, out] = ["in", "out"].map(|end| path.with_added_extension(end));
+        child::run(Command::new("mkfifo").args([&into, &out]))?;
+        let mut ends = File::from(open(out, OFlags::RDWR | OFlags::NONBLOCK, Mode::empty())?);
+        while ends.write(&[0; PAGE_LEN]).is_ok() {}
+        ends.read_exact(&mut [0; PAGE_LEN])?;
+        ends.write_all(&vec![0; PAGE_LEN - room])?;
+        Ok(Self { path, _ends: ends })
+    }
+
+    fn as_serial_port(&self) -> Result<Vec<String>> {
+        let path = escape_commas(self.path.to_str().context("a path that is not UTF-8")?);
+        let pipe = format!("pipe,id=pipe,path={path}");
+        Ok(["-chardev", &pipe, "-device", "isa-serial,index=0,chardev=pipe"].map(str::to_owned).to_vec())
+    }
 }
 
 /// Our kernel, with so many KiB more of zeroed memory.
