@@ -1,5 +1,9 @@
 //! What the README says in numbers is checked against the code.
 
+use crate::Cli;
+use crate::bare_metal::{KERNEL, Package};
+use crate::toolchain::BUILD_STD;
+use clap::CommandFactory;
 use loader::BootError;
 
 const README: &str = include_str!("../../README.md");
@@ -54,6 +58,23 @@ fn boot_sector_map() -> String {
     .into_iter()
     .map(|(offset, what)| format!("{offset:3}  {what}\n"))
     .collect()
+}
+
+/// How cargo boots the kernel by its runner, on one line.
+fn cargo_run() -> String {
+    let [build_std, json_target] = BUILD_STD;
+    let Package { name, target, options, .. } = KERNEL;
+    let features = options.join(" ");
+    format!("cargo run {build_std} {features} {json_target} -p {name} --target targets/{target}.json")
+}
+
+#[test]
+fn the_readme_and_the_runners_help_tell_how_cargo_boots_the_kernel() {
+    let one_line = |text: &str| text.replace('\\', " ").split_whitespace().collect::<Vec<_>>().join(" ");
+    let help = Cli::command().find_subcommand("runner").unwrap().get_long_about().unwrap().to_string();
+    for text in [README, &help] {
+        assert!(one_line(text).contains(&cargo_run()), "no {:?} in:\n\n{text}", cargo_run());
+    }
 }
 
 #[test]

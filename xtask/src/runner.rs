@@ -10,7 +10,9 @@ use xshell::Shell;
 
 /// Boot a kernel that cargo has built (cargo's runner).
 ///
-/// The image is put beside the kernel. Lets `cargo run --package kernel --target targets/x86_64-kernel.json` boot where the active toolchain can build it.
+/// The image is put beside the kernel. Where the active toolchain can rebuild `core`, cargo boots what it has built by
+/// `cargo run -Zbuild-std=core,compiler_builtins -Zbuild-std-features=compiler-builtins-mem -Zjson-target-spec -p kernel
+/// --target targets/x86_64-kernel.json`.
 #[derive(Args)]
 pub(crate) struct Options {
     /// The kernel

@@ -182,15 +182,8 @@ mod tests {
     #[test]
     fn the_map_at_the_top_of_this_file_is_the_one_in_force() {
         let map = include_str!("lib.rs").split("```").nth(1).expect("a map");
-        let starts = [
-            0,
-            STACK_BOTTOM,
-            STAGE1_ADDR,
-            STAGE2_ADDR,
-            BOUNCE_BUFFER_ADDR,
-            KERNEL_HEADERS_ADDR,
-            LOADER_END,
-        ];
+        let starts =
+            [0, STACK_BOTTOM, STAGE1_ADDR, STAGE2_ADDR, BOUNCE_BUFFER_ADDR, KERNEL_HEADERS_ADDR, LOADER_END];
         let starts = starts.map(|start| format!("{start:#07x}"));
         let told = map.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with("0x")));
         assert!(told.eq(starts));

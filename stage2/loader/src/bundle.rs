@@ -306,7 +306,8 @@ impl RawPiece {
     /// The piece, which lies behind the header and in the bundle.
     fn parse(&self, bundle_len: u64) -> Result<Piece, BootError> {
         let (offset, len) = (self.offset.get(), self.len.get());
-        if offset < layout::BUNDLE_HEADER_LEN.into() || !offset.is_multiple_of(layout::PIECE_ALIGNMENT.into()) {
+        if offset < layout::BUNDLE_HEADER_LEN.into() || !offset.is_multiple_of(layout::PIECE_ALIGNMENT.into())
+        {
             return Err(BootError::BundleField {
                 field: "offset of a piece",
                 found: offset,

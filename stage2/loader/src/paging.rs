@@ -51,7 +51,8 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
         mapping: M,
         features: PagingFeatures,
     ) -> Result<Self, BootError> {
-        let mut space = Self { mapping, root: PhysFrame::containing_address(PhysAddr::zero()), frames, features };
+        let mut space =
+            Self { mapping, root: PhysFrame::containing_address(PhysAddr::zero()), frames, features };
         space.root = space.new_table()?;
         Ok(space)
     }
@@ -196,8 +197,11 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
             let sizes = [PageTableLevel::Three, PageTableLevel::Two];
             let usable = if self.features.gib_pages { &sizes[..] } else { &sizes[1..] };
             let level = usable.iter().copied().find(fits).unwrap_or(PageTableLevel::One);
-            let size_flag =
-                if level == PageTableLevel::One { PageTableFlags::empty() } else { PageTableFlags::HUGE_PAGE };
+            let size_flag = if level == PageTableLevel::One {
+                PageTableFlags::empty()
+            } else {
+                PageTableFlags::HUGE_PAGE
+            };
             let entry = self.entry(virtual_addr, level, what)?;
             if !entry.is_unused() {
                 return Err(BootError::AlreadyMapped { what, found: virtual_addr });
@@ -276,7 +280,8 @@ impl PhysicalPages<'_> {
     /// Looks a page up.
     #[inline(never)]
     fn at(&self, addr: u64) -> PhysicalPage {
-        let mut page = PhysicalPage { is_cached: false, is_memory: false, is_read_only: false, end: u64::MAX };
+        let mut page =
+            PhysicalPage { is_cached: false, is_memory: false, is_read_only: false, end: u64::MAX };
         let mut end = WINDOW_LEN_MIN;
         let mut is_in = |start: u64, range_end: u64| {
             for bound in [start, range_end] {
@@ -294,8 +299,7 @@ impl PhysicalPages<'_> {
             let is_piece = is_in(piece.physical_addr, piece.physical_addr + piece.len);
             page.is_read_only |= is_piece && piece.rights != SegmentRights::READ_WRITE;
         }
-        page.is_read_only |=
-            is_in(layout::MODE_SWITCH_PAGE_ADDR.into(), layout::MODE_SWITCH_PAGE_END.into());
+        page.is_read_only |= is_in(layout::MODE_SWITCH_PAGE_ADDR.into(), layout::MODE_SWITCH_PAGE_END.into());
         if end > addr {
             page.end = end;
         }

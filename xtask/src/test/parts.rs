@@ -3,7 +3,8 @@
 use super::booted::Booted;
 use super::run_folder::RunFolder;
 use crate::bare_metal::{
-    Builder, FOREIGN_KERNEL, FOREIGN_KERNEL_ANYWHERE, KERNEL, ODD_BIOS, Profile, STAGE_FOLDER, TEST_KERNELS, both, read,
+    Builder, FOREIGN_KERNEL, FOREIGN_KERNEL_ANYWHERE, KERNEL, ODD_BIOS, Profile, STAGE_FOLDER, TEST_KERNELS,
+    both, read,
 };
 use crate::checkout::Checkout;
 use crate::flatten::flatten;
