@@ -33,7 +33,6 @@ use loader::BootError;
 use loader::boot_info_builder::{BootInfoRoom, Facts, Milestones};
 use loader::bundle::{Bundle, PieceKind};
 use loader::e820;
-use loader::elf::Kernel;
 use loader::frames::Frames;
 use loader::load;
 use loader::paging::AddressSpace;
@@ -81,7 +80,7 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible, BootErr
         &bundle.kernel_headers,
         layout::KERNEL_HEADERS_ADDR.into(),
     )?;
-    loaded.kernel = Kernel::parse(headers, bundle.kernel.len)?;
+    loaded.kernel.fill(headers, bundle.kernel.len)?;
     let plan = AddressPlan::new(&loaded.kernel, &bundle.config, &Machine::new(regions, BootInfoRoom::LEN))?;
     pass(milestones, MilestoneId::HEADERS_READ);
 

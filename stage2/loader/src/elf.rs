@@ -119,6 +119,9 @@ pub struct PageRun {
     pub rights: SegmentRights,
 }
 
+/// Page runs, sorted, each page once.
+type PageRuns = ArrayVec<PageRun, PAGE_RUNS_MAX>;
+
 /// A kernel that can be loaded: every promise that loading relies on has been checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
@@ -127,7 +130,7 @@ pub struct Kernel {
     /// The segments with memory, sorted by virtual address, without overlaps.
     pub segments: ArrayVec<Segment, SEGMENTS_MAX>,
     /// The pages they touch, sorted, each page once.
-    pub page_runs: ArrayVec<PageRun, PAGE_RUNS_MAX>,
+    pub page_runs: PageRuns,
 }
 
 impl Kernel {
@@ -143,22 +146,32 @@ impl Kernel {
     ///
     /// # Errors
     /// E30 to E48 and E51, the first that applies, in the order of the file: header, program headers, their relations.
+    pub fn parse(headers: &[u8], file_len: u64) -> Result<Self, BootError> {
+        let mut kernel = Self::EMPTY;
+        kernel.fill(headers, file_len)?;
+        Ok(kernel)
+    }
+
+    /// As [`Self::parse`], for a kernel that is too large for the loader's stack: fills in an empty one where it is. After
+    /// an error it is of no use.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
     // A stack frame of its own: stage2 is smaller for it, and gdb shows it by name.
     #[inline(never)]
-    pub fn parse(headers: &[u8], file_len: u64) -> Result<Self, BootError> {
+    pub fn fill(&mut self, headers: &[u8], file_len: u64) -> Result<(), BootError> {
         let header = parse_header(headers, file_len)?;
-        let mut segments = ArrayVec::<Segment, SEGMENTS_MAX>::new();
         for (index, program_header) in (0..).zip(parse_program_headers(header, headers)?) {
             if let Some(segment) = check_segment(index, program_header, file_len)? {
-                let place = segments.partition_point(|other| other.virtual_addr <= segment.virtual_addr);
+                let place = self.segments.partition_point(|other| other.virtual_addr <= segment.virtual_addr);
                 let too_many = BootError::ElfProgramHeaderCount { found: header.e_phnum.get() };
-                segments.try_insert(place, segment).map_err(|_| too_many)?;
+                self.segments.try_insert(place, segment).map_err(|_| too_many)?;
             }
         }
-        check_overlaps(&segments)?;
-        check_entry(header.e_entry.get(), &segments)?;
-        let page_runs = page_runs(&segments)?;
-        Ok(Self { entry_addr: header.e_entry.get(), segments, page_runs })
+        check_overlaps(&self.segments)?;
+        self.entry_addr = header.e_entry.get();
+        check_entry(self.entry_addr, &self.segments)?;
+        find_page_runs(&self.segments, &mut self.page_runs)
     }
 }
 
@@ -312,8 +325,7 @@ fn check_entry(entry_addr: u64, segments: &[Segment]) -> Result<(), BootError> {
 }
 
 /// The pages of the sorted segments. A page that several segments share gets the rights of all of them.
-fn page_runs(segments: &[Segment]) -> Result<ArrayVec<PageRun, PAGE_RUNS_MAX>, BootError> {
-    let mut runs = ArrayVec::<PageRun, PAGE_RUNS_MAX>::new();
+fn find_page_runs(segments: &[Segment], runs: &mut PageRuns) -> Result<(), BootError> {
     for segment in segments {
         let mut run =
             PageRun { virtual_addr: segment.first_page(), len: segment.pages_len(), rights: segment.rights };
@@ -325,19 +337,19 @@ fn page_runs(segments: &[Segment]) -> Result<ArrayVec<PageRun, PAGE_RUNS_MAX>, B
             if last.len == 0 {
                 runs.pop();
             }
-            push_run(&mut runs, shared);
+            push_run(runs, shared);
             run.virtual_addr += PAGE;
             run.len -= PAGE;
         }
         if run.len > 0 {
-            push_run(&mut runs, run);
+            push_run(runs, run);
         }
     }
-    Ok(runs)
+    Ok(())
 }
 
 /// Appends a run, as part of the last one where it continues that with the same rights.
-fn push_run(runs: &mut ArrayVec<PageRun, PAGE_RUNS_MAX>, run: PageRun) {
+fn push_run(runs: &mut PageRuns, run: PageRun) {
     match runs.last_mut() {
         Some(last) if last.virtual_addr + last.len == run.virtual_addr && last.rights == run.rights => {
             last.len += run.len

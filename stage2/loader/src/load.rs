@@ -63,8 +63,13 @@ pub fn load_kernel(
     let mut offset = 0;
     while offset < file.len {
         let run = loaded.run_from(offset, file.len);
-        if let Some(target_addr) = run.physical_addr {
-            let len = reader.read_to(file.offset + offset, run.len, target_addr)?;
+        // Whole sectors, so that the checksum goes on with a whole word behind them.
+        let is_last = offset + run.len == file.len;
+        let len = if is_last { run.len } else { run.len - run.len % u64::from(layout::SECTOR_LEN) };
+        if let Some(target_addr) = run.physical_addr
+            && len > 0
+        {
+            let len = reader.read_to(file.offset + offset, len, target_addr)?;
             if len > 0 {
                 checksum.update(memory.bytes(target_addr, len));
                 offset += len;
