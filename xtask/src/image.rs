@@ -86,7 +86,8 @@ pub(crate) fn build(shell: &Shell, contents: &Contents, outputs: Outputs<'_>) ->
     check_paths(&checkout, contents, &path, outputs.picture, elf_files_folder)?;
     let (image, elf_files) = make(shell, &checkout, contents, |builder| builder.stages())?;
     if let Some(folder) = elf_files_folder {
-        elf_files.write(folder)?;
+        elf_files.write_stages(folder)?;
+        elf_files.write_kernel(folder)?;
     }
     write_atomically(&path, image.bytes())?;
     output::line(&image.table());
@@ -105,7 +106,11 @@ pub(crate) fn build_for_gdb(
     let path = path::absolute(path.unwrap_or(&folder.join(IMAGE_NAME)))?;
     check_paths(&checkout, contents, &path, None, Some(&folder))?;
     let (image, elf_files) = make(shell, &checkout, contents, |builder| builder.stages_for_gdb())?;
-    elf_files.write(&folder)?;
+    elf_files.write_stages(&folder)?;
+    // The symbols of a person's own kernel are where it is, and other sessions need ours here.
+    if contents.kernel.is_none() {
+        elf_files.write_kernel(&folder)?;
+    }
     write_atomically(&path, image.bytes())?;
     Ok((path, folder))
 }
@@ -148,13 +153,15 @@ struct ElfFiles {
 const ELF_FILES: [&str; 3] = ["stage1.elf", "stage2.elf", "kernel.elf"];
 
 impl ElfFiles {
-    fn write(&self, folder: &Path) -> Result<()> {
-        let Self { stage1, stage2, kernel } = self;
-        let parts = [stage1, stage2, kernel];
-        ELF_FILES
-            .into_iter()
-            .zip(parts)
-            .try_for_each(|(name, bytes)| write_atomically(&folder.join(name), bytes))
+    fn write_stages(&self, folder: &Path) -> Result<()> {
+        let [stage1, stage2, _] = ELF_FILES;
+        write_atomically(&folder.join(stage1), &self.stage1)?;
+        write_atomically(&folder.join(stage2), &self.stage2)
+    }
+
+    fn write_kernel(&self, folder: &Path) -> Result<()> {
+        let [.., kernel] = ELF_FILES;
+        write_atomically(&folder.join(kernel), &self.kernel)
     }
 }
 

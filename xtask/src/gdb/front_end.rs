@@ -3,6 +3,7 @@
 use super::session::write_front_end_script;
 use super::{Options, build, machine, qemu_ended};
 use crate::guest::{Event, Guest};
+use crate::temporary::TemporaryFolder;
 use crate::{interrupt, output};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -16,10 +17,15 @@ use std::time::{Duration, Instant};
 const SETTLED: Duration = Duration::from_millis(300);
 
 pub(super) fn run(options: &Options, address: &str) -> Result<ExitCode> {
+    let is_any_port = address.ends_with(":0");
     let address = free_address(address)?;
     let (image, elf_files) = build(options)?;
+    // Each address has a script of its own, for it tells of the address. VS Code's configuration tells where the script
+    // is, so that it stays there; but nobody comes back to a port that was any.
+    let temporary = is_any_port.then(TemporaryFolder::new).transpose()?;
+    let name = format!("script-{}", address.port());
     let script = write_front_end_script(
-        &elf_files.join("script"),
+        &temporary.as_ref().map_or(&*elf_files, TemporaryFolder::path).join(name),
         &elf_files,
         options.contents.kernel.as_deref(),
         &address.to_string(),

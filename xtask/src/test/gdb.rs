@@ -268,6 +268,8 @@ fn listen(scene: &Scene) -> Result<()> {
     };
     next("QEMU waits on 127.0.0.1:")?;
     let script = next("gdb -q -x ")?;
+    // Another session, such as one of another run of this test, has another address.
+    ensure!(script.starts_with(&*temporary(scene).to_string_lossy()), "not a script of its own: {script}");
     next("\"miDebuggerServerAddress\": \"127.0.0.1:")?;
     let arguments = ["-q", "-nx", "-batch", "-x", script.trim(), "-ex", "next-switch", "-ex", "kernel"];
     let output = child::output(Command::new("gdb").args(arguments))?;
