@@ -118,7 +118,8 @@ fn runner_of_another_project(scene: &Scene) -> Result<()> {
     let words = [scene.xtask().get_program(), tutorial(scene).as_os_str()].map(quoted);
     let [xtask, kernel] = &words;
     write_program(&path("runner"), &format!("exec {xtask} image --kernel {kernel} -o disk.img"))?;
-    let runner = format!("target.'cfg(unix)'.runner = {:?}", path("runner"));
+    // As a list: cargo would split a string at its spaces.
+    let runner = format!("target.'cfg(unix)'.runner = [{:?}]", path("runner"));
     let mut command = cargo(scene);
     command.current_dir(path("other")).env_remove("CARGO_TARGET_DIR").args(["--config", &runner, "run"]);
     succeed(&mut command)?;
