@@ -1,13 +1,16 @@
 // stage1, the boot sector: 16-bit real mode throughout, instructions of the 386. main.rs tells what it does, binds the
 // names in braces, and proves what they promise each other.
 //
-// State, from stage1_set_up to the jump to stage2:
+// State, from the end of stage1_start to the jump to stage2:
 //   ds, ss = 0      es = the segment that stage2 starts
-//   di              sectors of stage2 that are in memory
-//   bp              sectors of the run, the read that is under way
+//   bp              sectors of stage2 that are in memory
+//   di              sectors of the run, the read that is under way
 //   [drive], [tries]    words at the top of the stack
 //
-// A BIOS may change every register during int 13h, but leaves the stack alone: what has to last is there.
+// A BIOS may change every register during int 13h, but leaves the stack alone: what has to last is there. cs is 0 or
+// 7c0h, as the BIOS made it, up to the jump to stage2: all other jumps and calls are relative.
+//
+// The order is the one that needs the fewest bytes: routines go on in the next one, and jumps are short.
 
 // LLVM reads a call or ret in Intel syntax as a 32-bit one, even here. These are the 16-bit ones.
 .macro call16 target
@@ -29,18 +32,15 @@ stage1_entry:
 
     .section .stage1.code, "awx", @progbits
 
-// stage1_start: give every segment, the stack and the flags a known value.
-// In: dl drive.   Out: the state above, nothing read yet, if = 1, df = 0.   Clobbers: ax dx
+// stage1_start: give the segments, the stack and the direction flag a known value.
+// In: dl drive.   Out: the state above, nothing read yet, df = 0.   Clobbers: ax dx
 stage1_start:
-    ljmp 0, offset stage1_set_up
-stage1_set_up:
     xor ax, ax
     mov ds, ax
     mov ss, ax                          // Holds off interrupts until sp is loaded, too.
     mov sp, {stack_top}
-    sti
     cld
-    xchg di, ax
+    xchg bp, ax
     push {stage2_segment}
     pop es
     test dl, 0x70                       // Floppies count from 00h, hard disks from 80h: none has these bits.
@@ -48,50 +48,33 @@ stage1_set_up:
     mov dl, 0x80                        // A BIOS that passes one of the others has booted the first hard disk.
 stage1_keep_drive:
     push dx                             // This word is [drive].
-
-// stage1_next_run: choose the next run, up to the end of stage2 or of the 64 KiB that DMA can reach at once.
-// In: di.   Out: bp; goes to stage1_check when there is nothing left to read, or too much.   Clobbers: ax sp
-stage1_next_run:
-    mov sp, {drive}                     // Drops what the last run left.
-    mov bp, [{sectors}]
-    cmp bp, {max_sectors}
-    ja stage1_check
-    mov ax, di
-    or al, {dma_sectors} - 1
-    inc ax                              // The next multiple of dma_sectors.
-    cmp bp, ax
-    jbe 2f
-    xchg bp, ax
-2:  sub bp, di
-    jz stage1_check
-    push {max_tries}                    // This word is [tries].
+    jmp stage1_next_run
 
 // stage1_try: read the run, by EDD where the BIOS has it.
 // In: di, bp.   Out: ah, bx, cx, dh, si for the read.   Clobbers: eax dl
 stage1_try:
-    imul bx, di, {sector_len}
-    movzx eax, di
-    add eax, [{lba}]
-    push 0                              // The disk address packet (EDD-3, table 2), from its end: LBA,
-    push 0
+    imul bx, bp, {sector_len}
+    mov eax, [{lba}]
+    add ax, bp                          // No carry: stage2 lies close to the start of the disk.
+    push ds                             // The disk address packet (EDD-3, table 2), from its end: LBA (ds = 0),
+    push ds
     push eax
     push es                             // buffer,
     push bx
-    push bp                             // number of sectors,
+    push di                             // number of sectors,
     push 16                             // bytes in the packet.
     mov ah, 0x41                        // Check whether EDD is present.
-    mov bx, 0x55aa
+    mov bx, 0x55aa                      // A BIOS that has it returns the bytes swapped. bl tells enough:
     call16 stage1_int13
-    jc stage1_chs
-    cmp bx, 0xaa55
-    jne stage1_chs
+    sbb bl, 0x55                        // 0 if it is 55h and carry, the sign of failure, is clear.
+    jnz stage1_chs
     mov si, sp
     mov ah, 0x42                        // Extended read.
     shr cx, 1                           // Bit 0: the calls with a packet are supported.
     jc stage1_transfer
 
 // stage1_chs: the same read by cylinder, head and sector, cut off at the end of the track.
-// In: the packet on the stack.   Out: ax, bx, cx, dh for the read; bp.   Clobbers: dl si
+// In: the packet on the stack.   Out: ax, bx, cx, dh for the read; di.   Clobbers: dl si
 stage1_chs:
     mov ah, 0x08                        // Get drive parameters.
     call16 stage1_int13
@@ -101,69 +84,78 @@ stage1_chs:
     movzx si, dh                        // The highest head, one less than there are.
     inc si
     pop ax                              // Take the packet apart again: length,
-    pop bp                              // number of sectors,
+    pop di                              // number of sectors,
     pop bx                              // buffer,
     pop es
     pop ax                              // LBA: dx = 0 instead of its upper half, for then no quotient is too large.
     xor dx, dx
     div cx                              // ax = track, dx = sectors before ours in it.
     sub cx, dx                          // Those from ours to its end.
-    cmp bp, cx
+    cmp di, cx
     jbe 2f
-    mov bp, cx
+    mov di, cx
 2:  inc dx                              // Sectors count from 1.
     mov cx, dx
     xor dx, dx
     div si                              // ax = cylinder, dx = head.
     mov dh, dl
     mov ch, al                          // Bits 8 and 9, for cl, are 0 this close to the start of the disk.
-    mov ax, bp
+    mov ax, di
     mov ah, 0x02                        // Read sectors.
 
-// stage1_transfer: do the read, and go on behind it.
-// In: di, bp, and what int 13h takes.   Out: di.   Clobbers: everything else but segments
+// stage1_transfer: do the read.
+// In: di, bp, and what int 13h takes.   Clobbers: everything else but segments
 stage1_transfer:
     call16 stage1_int13
     jc stage1_retry
-    add di, bp
-    jmp stage1_next_run
+
+// stage1_advance: the run is in memory.
+// In: di, bp.   Out: bp
+stage1_advance:
+    add bp, di
+
+// stage1_next_run: choose the next run, up to the end of stage2 or of the 64 KiB that DMA can reach at once.
+// In: bp.   Out: di, [tries]; goes on to stage1_check when there is nothing left to read.   Clobbers: ax sp
+stage1_next_run:
+    mov sp, {drive}                     // Drops what the last run left.
+    push {max_tries}                    // This word is [tries].
+    mov di, [{sectors}]
+    mov ax, bp
+    or al, {dma_sectors} - 1            // The last sector that can be reached.
+    cmp di, ax
+    jbe 2f
+    xchg di, ax
+    inc di
+2:  sub di, bp
+stage1_try_again:                       // With zf = 0: stage1_try is too far away for one short jump.
+    jnz stage1_try
 
 // stage1_check: compare the CRC-32 of stage2, bit by bit, with the one in the descriptor. Jump to stage2.
-// In: di, bp = 0 unless di = 0.   Out: dl drive; ds = es = ss = 0, sp = stack_top, if = 1, df = 0
+// In: bp, di = 0.   Out: dl drive; cs = ds = es = ss = 0, sp = stack_top, if = 1, df = 0
 stage1_check:
-    shl di, {sector_shift}              // From sectors to bytes.
-    jz stage1_damaged                   // No sectors, or too many: nothing was read.
-    or eax, -1
-2:  xor al, es:[bp]
-    inc bp
+    mov si, offset stage1_damaged
+    shl bp, {sector_shift}              // From sectors to bytes. What is lost of a number that is too large does not
+    or eax, -1                          // matter: of other bytes, one at least, the checksum is another.
+2:  xor al, es:[di]
+    inc di
     mov cx, 8
 3:  shr eax, 1
     jnc 4f
     xor eax, {polynomial}
 4:  loop 3b
-    cmp bp, di
+    cmp di, bp
     jb 2b
-    xor eax, [{checksum}]               // The checksum is the complement of eax: all bits differ,
-    inc eax                             // and this gives 0.
-    jnz stage1_damaged
+    cmp eax, [{checksum}]
+    jne stage1_fail
     push ds
     pop es
-    pop dx
-    jmp LAYOUT_STAGE2_ADDR
+    pop dx                              // [tries]
+    pop dx                              // [drive]
+    ljmp 0, {stage2}
 
-// stage1_retry: reset the drive and try again, but not for ever.
+// stage1_retry: reset the drive and try again, but not for ever. Then say why stage2 could not be read.
 // In: ah status; di, bp.   Clobbers: everything else but segments
 stage1_retry:
-    push ax
-    xor ax, ax                          // Reset.
-    call16 stage1_int13
-    pop ax
-    dec byte ptr [{tries}]
-    jnz stage1_try
-
-// stage1_read_error: say why stage2 could not be read.
-// In: ah status.   Does not return
-stage1_read_error:
     mov al, ah
     aam 16                              // ah = upper digit, al = lower digit.
 .macro hex_digit                        // The character of the digit in al.
@@ -175,24 +167,18 @@ stage1_read_error:
     xchg al, ah
     hex_digit
     mov [stage1_status], ax
-    call16 stage1_fail
-    .ascii "stage2 read error "
-stage1_status:
-    .ascii "00\r\n"
-
-// stage1_damaged: say that what was read is not what was written.
-// Does not return
-stage1_damaged:
-    call16 stage1_fail
-    .ascii "stage2 damaged\r\n"
+    cbw                                 // ah = 0, for al is a character: reset.
+    call16 stage1_int13
+    dec byte ptr [{tries}]
+    jnz stage1_try_again
+    mov si, offset stage1_read_error
 
 // stage1_fail: show a text on the screen and on COM1, at 9600 baud, wait for a key, and boot anew.
-// In: the text behind the call, up to its line feed.   Does not return
+// In: si text, up to its line feed.   Does not return
 stage1_fail:
-    pop si
     mov ax, 0x00e3                      // Set up the port: 9600 baud, 8 bits, no parity, 1 stop bit.
-    xor dx, dx                          // COM1. The BIOS knows whether there is one, and waits for it no longer
-                                        // than its time-out.
+    cwd                                 // dx = 0: COM1. The BIOS knows whether there is one, and waits for it no
+                                        // longer than its time-out.
     int 0x14
 2:  lodsb
     pusha
@@ -225,8 +211,18 @@ stage1_int13:
     pop di
     ret16
 
-    .irp routine, entry, start, next_run, try, chs, transfer, check, retry, read_error, damaged, fail, int13
+stage1_read_error:
+    .ascii "stage2 read error "
+stage1_status:
+    .ascii "00\r\n"
+stage1_damaged:
+    .ascii "stage2 damaged\r\n"
+
+    .irp routine, entry, start, try, chs, transfer, advance, next_run, check, retry, fail, int13
     .type stage1_\routine, @function
+    .endr
+    .irp text, read_error, status, damaged
+    .type stage1_\text, @object
     .endr
 
     .section .stage1.signature, "awx", @progbits

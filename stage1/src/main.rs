@@ -3,8 +3,8 @@
 //! The BIOS loads these 512 bytes to 0:7c00h and enters them in real mode with DL = boot drive, and with anything in
 //! the other registers. From there on, boot.s tells the story:
 //!
-//! 1. `stage1_start`: known segments, stack and flags. DL is kept, unless no BIOS disk can have that number.
-//! 2. `stage1_next_run` to `stage1_transfer`: reads stage2 in as few runs as possible. By EDD where the BIOS has it,
+//! 1. `stage1_start`: known segments, stack and direction flag. DL is kept, unless no BIOS disk can have that number.
+//! 2. `stage1_try` to `stage1_next_run`: reads stage2 in as few runs as possible. By EDD where the BIOS has it,
 //!    by cylinder, head and sector where it has not (floppies); never across a multiple of 64 KiB, which ISA DMA
 //!    cannot cross. Each run has three tries, with a reset of the drive between them.
 //! 3. `stage1_check`: compares the checksum of stage2, and jumps to it with DL = boot drive, CS = DS = ES = SS = 0,
@@ -26,8 +26,8 @@ use core::arch::global_asm;
 use core::panic::PanicInfo;
 use crc::CRC_32_ISO_HDLC;
 use layout::{
-    BOOT_SIGNATURE, DESCRIPTOR_CHECKSUM, DESCRIPTOR_LBA, DESCRIPTOR_OFFSET, DESCRIPTOR_SECTORS, SECTOR_LEN,
-    SEGMENT_LEN, STACK_TOP, STAGE1_ADDR, STAGE2_ADDR, STAGE2_LBA, STAGE2_MAX_SECTORS,
+    BOOT_SIGNATURE, DESCRIPTOR_CHECKSUM, DESCRIPTOR_LBA, DESCRIPTOR_OFFSET, DESCRIPTOR_SECTORS, LOADER_END,
+    SECTOR_LEN, SEGMENT_LEN, STACK_TOP, STAGE1_ADDR, STAGE2_ADDR, STAGE2_LBA, STAGE2_MAX_SECTORS,
 };
 
 /// Bytes from the start of one real-mode segment to that of the next.
@@ -56,14 +56,16 @@ const DMA_SECTORS: u32 = (SEGMENT_LEN - STAGE2_ADDR % SEGMENT_LEN) / SECTOR_LEN;
 const _: () = {
     assert!(STAGE2_ADDR.is_multiple_of(PARAGRAPH_LEN), "a segment can start where stage2 starts");
     assert!(STAGE2_MAX_SECTORS * SECTOR_LEN < SEGMENT_LEN, "one segment reaches all of stage2");
+    assert!(STAGE2_ADDR + SEGMENT_LEN <= LOADER_END, "and more sectors than there may be harm nothing in it");
     assert!(DMA_SECTORS.is_power_of_two(), "`or` rounds up to a multiple of it");
-    assert!(2 * DMA_SECTORS >= STAGE2_MAX_SECTORS, "stage2 crosses one multiple of 64 KiB at most");
+    assert!(SEGMENT_LEN.is_multiple_of(DMA_SECTORS * SECTOR_LEN), "a multiple of 64 KiB is a multiple of it");
     assert!(DMA_SECTORS <= STAGE2_MAX_SECTORS, "one EDD call may read so many");
     assert!(STAGE2_LBA + STAGE2_MAX_SECTORS <= 1 << 8, "whatever the geometry, the cylinder fits in CH");
+    assert!(STAGE2_LBA + STAGE2_MAX_SECTORS < 1 << 16, "16 bits of an LBA can be added up");
     assert!(SECTOR_LEN.is_power_of_two(), "`shl` multiplies by it");
     assert!(CRC_32_ISO_HDLC.refin && CRC_32_ISO_HDLC.refout, "the checksum shifts to the right");
     assert!(CRC_32_ISO_HDLC.init == u32::MAX, "the checksum starts with all bits set");
-    assert!(CRC_32_ISO_HDLC.xorout == u32::MAX, "the checksum ends as its complement");
+    assert!(CRC_32_ISO_HDLC.xorout == u32::MAX, "the descriptor's complement is what the register ends with");
 };
 
 global_asm!(
@@ -76,10 +78,10 @@ global_asm!(
     lba = const DESCRIPTOR_ADDR + DESCRIPTOR_LBA,
     checksum = const DESCRIPTOR_ADDR + DESCRIPTOR_CHECKSUM,
     polynomial = const CRC_32_ISO_HDLC.poly.reverse_bits(),
-    max_sectors = const STAGE2_MAX_SECTORS,
     dma_sectors = const DMA_SECTORS,
     sector_len = const SECTOR_LEN,
     sector_shift = const SECTOR_LEN.ilog2(),
+    stage2 = const STAGE2_ADDR,
     stage2_segment = const STAGE2_ADDR / PARAGRAPH_LEN,
     signature = const u16::from_le_bytes(BOOT_SIGNATURE),
 );

@@ -105,7 +105,7 @@ pub const DESCRIPTOR_OFFSET: u32 = DISK_SIGNATURE_OFFSET - DESCRIPTOR_LEN;
 /// Bytes in the stage2 descriptor.
 pub const DESCRIPTOR_LEN: u32 = 12;
 
-/// Offset in the descriptor: CRC-32 of stage2, four bytes.
+/// Offset in the descriptor: the complement of the CRC-32 of stage2, four bytes.
 pub const DESCRIPTOR_CHECKSUM: u32 = 0;
 
 /// Offset in the descriptor: LBA of stage2's first sector, four bytes.

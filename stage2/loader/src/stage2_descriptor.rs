@@ -10,7 +10,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Stage2Descriptor {
-    /// [`crc32`](crate::checksum::crc32) of all of stage2's sectors.
+    /// The complement of the [`crc32`](crate::checksum::crc32) of all of stage2's sectors: what stage1, which has no room
+    /// to turn it round, ends with.
     pub checksum: U32,
     /// LBA of stage2's first sector.
     pub lba: U32,

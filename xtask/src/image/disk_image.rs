@@ -66,7 +66,7 @@ impl Image<'_> {
         let Stages { stage1, stage2 } = self.stages;
         let (bundle, pieces) = self.bundle()?;
         let descriptor = Stage2Descriptor {
-            checksum: crc32(stage2).into(),
+            checksum: (!crc32(stage2)).into(),
             lba: STAGE2_LBA.into(),
             sectors: u16::try_from(sectors(stage2.len()))?.into(),
             reserved: 0.into(),

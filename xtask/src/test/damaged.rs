@@ -7,13 +7,24 @@ use crate::bare_metal::read;
 use crate::guest::Machine;
 use crate::image::DiskImage;
 use anyhow::Result;
+use layout::{DESCRIPTOR_LBA, DESCRIPTOR_OFFSET, DESCRIPTOR_SECTORS};
 use std::time::Duration;
 
 pub(crate) fn tests() -> Vec<Test> {
     let flipped = |piece, message| {
         Test::new(format!("damaged::{piece}"), move |scene| one_flipped_bit_is_noticed(scene, piece, message))
     };
+    let descriptor = |name, field, value, message| {
+        Test::new(format!("damaged::descriptor_{name}"), move |scene| {
+            damaged_descriptor(scene, field, value, message)
+        })
+    };
     vec![
+        descriptor("no_sectors", DESCRIPTOR_SECTORS, |_| 0, "stage2 damaged"),
+        descriptor("twice_the_most_sectors", DESCRIPTOR_SECTORS, |found| found + 128, "stage2 damaged"),
+        descriptor("all_sectors", DESCRIPTOR_SECTORS, |_| u16::MAX, "stage2 read error "),
+        descriptor("other_lba", DESCRIPTOR_LBA, |found| found + 1, "stage2 damaged"),
+        descriptor("lba_beyond_the_end", DESCRIPTOR_LBA, |found| found | 1 << 15, "stage2 read error "),
         flipped("stage2", "stage2 damaged"),
         flipped("header", "boot error E21: "),
         flipped("kernel", "boot error E25: "),
@@ -26,6 +37,15 @@ pub(crate) fn tests() -> Vec<Test> {
             waits_for_a_key(scene, "kernel", "Press a key to restart.\n")?.wait_for_end().map(drop)
         }),
     ]
+}
+
+/// The boot sector does not know where stage2 lies, or how long it is.
+fn damaged_descriptor(scene: &Scene, field: u32, value: fn(u16) -> u16, message: &str) -> Result<()> {
+    let mut image = hello(scene)?;
+    let start = usize::try_from(DESCRIPTOR_OFFSET + field)?;
+    let found = &mut image.bytes_mut()[start..start + 2];
+    found.copy_from_slice(&value(u16::from_le_bytes([found[0], found[1]])).to_le_bytes());
+    scene.boot(&image, Machine::default())?.says(message)
 }
 
 /// One bit in the middle of a piece.
