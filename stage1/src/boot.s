@@ -194,7 +194,7 @@ stage1_fail:
     int 0x16
     int 0x19
 
-// stage1_int13: call the BIOS's disk services.
+// stage1_int13: call the BIOS's disk services. Carry is set before, so that a BIOS that only returns has failed.
 // In: what the service takes, but for the drive.   Out: what it gives; if = 1, df = 0.   Keeps: bp di ds es
 stage1_int13:
     push di
@@ -202,6 +202,7 @@ stage1_int13:
     push es
     push ds
     mov dl, [{drive}]
+    stc
     int 0x13
     sti
     cld

@@ -44,7 +44,8 @@ bios_call_clear_pe:
 bios_call_far_jump_real:
     ljmp 0, offset bios_call_real
 
-// bios_call_real: what INT does: flags, return address, handler with IF = 0.
+// bios_call_real: what INT does: flags, return address, handler with IF = 0. The handler finds CF = 1 in the flags that it
+// may return with (IRET) and in the CPU (RETF 2).
 // Mode in: real, CS = 0, IF = 0   Out: all registers but SS:SP as the BIOS left them, in bios_call_registers
     .global bios_call_real
     .type bios_call_real, @function
@@ -64,6 +65,7 @@ bios_call_real:
     mov eax, [bios_call_registers + {eax}]
     push word ptr [bios_call_registers + {flags}]
     mov ds, [bios_call_registers + {ds}]
+    stc
     .global bios_call_interrupt
 bios_call_interrupt:
     lcall cs:[bios_call_handler]

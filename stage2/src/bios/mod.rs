@@ -86,7 +86,8 @@ unsafe extern "C" {
 /// Runs `INT vector` in real mode with these registers, and leaves those that the BIOS returned in them.
 ///
 /// The carry flag is set on entry, so that a BIOS which does not know the function, and returns at once, is taken to
-/// have failed. DF is clear. The handler is entered with interrupts off, as after `INT`; it may turn them on.
+/// have failed: with IRET, which restores the flags that `INT` saved, or with RETF 2, which leaves them as they are. DF
+/// is clear. The handler is entered with interrupts off, as after `INT`; it may turn them on.
 ///
 /// # Safety
 /// Whatever the BIOS writes to for this function and these registers must be memory that it may write to.

@@ -38,6 +38,8 @@ const MANNERS: &[(&str, Manners, &str)] = &[
         "boot error E10: drive 80h has no geometry: INT 13h AH=08h status 01h (invalid function or parameter), 0 sectors a track; expected EDD or CHS",
     ),
     ("neither_edd_nor_geometry", Manners { edd_answers: 0, no_geometry: 1, ..GOOD }, "stage2 read error 01"),
+    // Carry, which was set before the call, tells that nothing was read.
+    ("chs_read_only_returns", Manners { edd_answers: 0, only_returns: 0x02, ..GOOD }, "stage2 read error 02"),
     (
         "exception_in_stage2",
         Manners { trap_addr: U32::new(layout::BOUNCE_BUFFER_ADDR), ..GOOD },
@@ -80,6 +82,7 @@ const MAPS: &[(&str, Manners, Map, &[&str])] = &[
     ),
     ("unsorted", GOOD, || USUAL.into_iter().rev().collect(), &["0x7fe0000..0x8000000 reserved"]),
     ("duplicated", GOOD, || USUAL.into_iter().chain(USUAL).collect(), &["0x7fe0000..0x8000000 reserved"]),
+    ("end_by_return", Manners { map_end: 3, ..GOOD }, || USUAL.to_vec(), &["0x7fe0000..0x8000000 reserved"]),
     ("end_by_carry", Manners { map_end: 1, ..GOOD }, || USUAL.to_vec(), &["0x7fe0000..0x8000000 reserved"]),
     (
         "trashes_registers",

@@ -39,8 +39,10 @@ pub struct Manners {
     pub a20_shut: u8,
     /// INT 15h AX=2401h: 0 opens the gate, 1 refuses to, 2 says that it does and does not.
     pub a20_answer: u8,
-    /// The memory map ends with: 0 a continuation of 0, 1 carry, 2 never.
+    /// The memory map ends with: 0 a continuation of 0, 1 carry, 2 never, 3 a call that only returns.
     pub map_end: u8,
+    /// The function of INT 13h, by AH, that does nothing but return, and leaves the flags as they are; 0: none.
+    pub only_returns: u8,
     /// Reads by packet from this LBA on tell one sector less than they read; 0: none do.
     pub short_from: U32,
     /// Number of E820 entries; FFFFh: the BIOS's own.
@@ -68,6 +70,7 @@ impl Manners {
         a20_shut: 0,
         a20_answer: 0,
         map_end: 0,
+        only_returns: 0,
         short_from: U32::new(0),
         entries: U16::new(0xffff),
         entry_len: U16::new(24),

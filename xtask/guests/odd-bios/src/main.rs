@@ -30,6 +30,7 @@ global_asm!(
     a20_shut = const MANNERS_OFFSET + offset_of!(Manners, a20_shut),
     a20_answer = const MANNERS_OFFSET + offset_of!(Manners, a20_answer),
     map_end = const MANNERS_OFFSET + offset_of!(Manners, map_end),
+    only_returns = const MANNERS_OFFSET + offset_of!(Manners, only_returns),
     short_from = const MANNERS_OFFSET + offset_of!(Manners, short_from),
     entries = const MANNERS_OFFSET + offset_of!(Manners, entries),
     entry_len = const MANNERS_OFFSET + offset_of!(Manners, entry_len),

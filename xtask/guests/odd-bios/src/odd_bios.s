@@ -106,6 +106,12 @@ odd_resident:
 
 // odd_hook13: INT 13h.
 odd_hook13:
+    pushf16
+    cmp byte ptr cs:[{only_returns}], 0
+    je 2f
+    cmp ah, cs:[{only_returns}]
+    je odd_only_return
+2:  popf16
     cmp dl, 0x80
     jne odd_chain13
     cmp ah, 0x41
@@ -195,8 +201,21 @@ odd_return:
 odd_chain13:
     far_jmp16 odd_old13
 
+// odd_only_return: back with the flags that the CPU had at the handler's entry, which are on the stack.
+odd_only_return:
+    popf16
+    far_ret16_over_flags
+
 // odd_hook15: INT 15h.
 odd_hook15:
+    pushf16
+    cmp eax, 0xe820
+    jne 2f
+    cmp byte ptr cs:[{map_end}], 3
+    jne 2f
+    cmp bx, cs:[{entries}]
+    jae odd_only_return
+2:  popf16
     mov byte ptr cs:[odd_kept], 0
     cmp ax, 0x2401
     je odd_a20
@@ -260,6 +279,8 @@ odd_e820:
     xor ecx, ecx
 3:  cmp bx, cs:[{entries}]
     jb 4f
+    cmp byte ptr cs:[{map_end}], 3
+    je 4f                               // The next call only returns.
     cmp byte ptr cs:[{map_end}], 1
     je 4f                               // The next call ends the list with carry.
     mov bx, 1
@@ -270,7 +291,6 @@ odd_e820:
     clc
     jmp odd_return
 
-    .balign 4
 odd_old13:
     .long 0
 odd_old15:
