@@ -50,7 +50,7 @@ stage1_keep_drive:
     push dx                             // This word is [drive].
     jmp stage1_next_run
 
-// stage1_try: read the run, by EDD where the BIOS has it.
+// stage1_try: read the run, by EDD where the BIOS has it and this try is one by EDD.
 // In: di, bp.   Out: ah, bx, cx, dh, si for the read.   Clobbers: eax dl
 stage1_try:
     imul bx, bp, {sector_len}
@@ -70,7 +70,8 @@ stage1_try:
     jnz stage1_chs
     mov si, sp
     mov ah, 0x42                        // Extended read.
-    shr cx, 1                           // Bit 0: the calls with a packet are supported.
+    and cl, [{tries}]
+    shr cx, 1                           // Bit 0: the calls with a packet are supported, and this try is one by EDD.
     jc stage1_transfer
 
 // stage1_chs: the same read by cylinder, head and sector, cut off at the end of the track.
@@ -118,7 +119,7 @@ stage1_advance:
 // In: bp.   Out: di, [tries]; goes on to stage1_check when there is nothing left to read.   Clobbers: ax sp
 stage1_next_run:
     mov sp, {drive}                     // Drops what the last run left.
-    push {max_tries}                    // This word is [tries].
+    push {all_tries}                    // This word is [tries].
     mov di, [{sectors}]
     mov ax, bp
     or al, {dma_sectors} - 1            // The last sector that can be reached.
@@ -134,8 +135,8 @@ stage1_try_again:                       // With zf = 0: stage1_try is too far aw
 // In: bp, di = 0.   Out: dl drive; cs = ds = es = ss = 0, sp = stack_top, if = 1, df = 0
 stage1_check:
     mov si, offset stage1_damaged
-    shl bp, {sector_shift}              // From sectors to bytes. What is lost of a number that is too large does not
-    or eax, -1                          // matter: of other bytes, one at least, the checksum is another.
+    shl bp, {sector_shift}              // From sectors to bytes; 0 is 64 KiB. What is lost of a number that is too
+    or eax, -1                          // large does not matter: of so few bytes the checksum is another.
 2:  xor al, es:[di]
     inc di
     mov cx, 8
@@ -143,8 +144,8 @@ stage1_check:
     jnc 4f
     xor eax, {polynomial}
 4:  loop 3b
-    cmp di, bp
-    jb 2b
+    dec bp
+    jnz 2b
     cmp eax, [{checksum}]
     jne stage1_fail
     push ds
@@ -156,6 +157,8 @@ stage1_check:
 // stage1_retry: reset the drive and try again, but not for ever. Then say why stage2 could not be read.
 // In: ah status; di, bp.   Clobbers: everything else but segments
 stage1_retry:
+    cmp ah, 0x11                        // Data corrected by its ECC: some BIOSes set carry all the same.
+    je stage1_advance
     mov al, ah
     aam 16                              // ah = upper digit, al = lower digit.
 .macro hex_digit                        // The character of the digit in al.
@@ -169,7 +172,7 @@ stage1_retry:
     mov [stage1_status], ax
     cbw                                 // ah = 0, for al is a character: reset.
     call16 stage1_int13
-    dec byte ptr [{tries}]
+    shr byte ptr [{tries}], 1
     jnz stage1_try_again
     mov si, offset stage1_read_error
 

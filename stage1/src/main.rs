@@ -6,7 +6,8 @@
 //! 1. `stage1_start`: known segments, stack and direction flag. DL is kept, unless no BIOS disk can have that number.
 //! 2. `stage1_try` to `stage1_next_run`: reads stage2 in as few runs as possible. By EDD where the BIOS has it,
 //!    by cylinder, head and sector where it has not (floppies); never across a multiple of 64 KiB, which ISA DMA
-//!    cannot cross. Each run has three tries, with a reset of the drive between them.
+//!    cannot cross. Each run has five tries, with a reset of the drive between them; where EDD fails again and again,
+//!    one of them is by cylinder, head and sector.
 //! 3. `stage1_check`: compares the checksum of stage2, and jumps to it with DL = boot drive, CS = DS = ES = SS = 0,
 //!    SP = [`layout::STACK_TOP`], interrupts enabled, direction flag clear.
 //!
@@ -39,12 +40,15 @@ const WORD_LEN: u32 = 2;
 /// Where the boot drive is kept: the word at the top of the stack.
 const DRIVE_ADDR: u32 = STACK_TOP - WORD_LEN;
 
-/// Where the tries that are left are counted: the word below.
+/// Where the tries that are left are kept: the word below.
 const TRIES_ADDR: u32 = DRIVE_ADDR - WORD_LEN;
 
-/// How often a read is tried before it is given up: as often as the BIOS listings recommend for floppies, whose
-/// motor may not have come to speed.
-const MAX_TRIES: u32 = 3;
+/// The tries of a read, a bit each from the lowest one up to the highest that is set: 1 is by EDD, 0 is not, and a BIOS
+/// without EDD does all of them by cylinder, head and sector.
+///
+/// Three by EDD come first: as many as the BIOS listings recommend for floppies, whose motor may not have come to
+/// speed. The last one is by EDD, too: its status is the one that is told.
+const TRIES: u32 = 0b1_0111;
 
 /// The descriptor, in memory.
 const DESCRIPTOR_ADDR: u32 = STAGE1_ADDR + DESCRIPTOR_OFFSET;
@@ -63,6 +67,7 @@ const _: () = {
     assert!(STAGE2_LBA + STAGE2_MAX_SECTORS <= 1 << 8, "whatever the geometry, the cylinder fits in CH");
     assert!(STAGE2_LBA + STAGE2_MAX_SECTORS < 1 << 16, "16 bits of an LBA can be added up");
     assert!(SECTOR_LEN.is_power_of_two(), "`shl` multiplies by it");
+    assert!(TRIES < 1 << 7, "a signed byte holds the tries");
     assert!(CRC_32_ISO_HDLC.refin && CRC_32_ISO_HDLC.refout, "the checksum shifts to the right");
     assert!(CRC_32_ISO_HDLC.init == u32::MAX, "the checksum starts with all bits set");
     assert!(CRC_32_ISO_HDLC.xorout == u32::MAX, "the descriptor's complement is what the register ends with");
@@ -73,7 +78,7 @@ global_asm!(
     stack_top = const STACK_TOP,
     drive = const DRIVE_ADDR,
     tries = const TRIES_ADDR,
-    max_tries = const MAX_TRIES,
+    all_tries = const TRIES,
     sectors = const DESCRIPTOR_ADDR + DESCRIPTOR_SECTORS,
     lba = const DESCRIPTOR_ADDR + DESCRIPTOR_LBA,
     checksum = const DESCRIPTOR_ADDR + DESCRIPTOR_CHECKSUM,

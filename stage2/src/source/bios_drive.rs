@@ -1,5 +1,5 @@
 //! The drive that was booted, read through INT 13h into the bounce buffer: by LBA where the BIOS has EDD, by cylinder,
-//! head and sector where it has not (floppies, BIOSes of before 1998).
+//! head and sector where it has not (floppies, BIOSes of before 1998) or where EDD fails.
 
 use crate::bios::{self, BiosRegisters, INT_DISK, far_pointer};
 use crate::{a20, protected_mode};
@@ -27,9 +27,12 @@ pub(crate) struct BiosDrive {
     access: Access,
 }
 
+#[derive(Clone, Copy)]
 enum Access {
     Edd,
     Chs(Geometry),
+    /// EDD is there, but has failed where CHS has not.
+    ChsBeforeEdd(Geometry),
 }
 
 impl BiosDrive {
@@ -62,46 +65,79 @@ impl BiosDrive {
         }
     }
 
-    /// Reads sectors from `lba` on to `target_addr`: as many as one call can, up to `sectors`. Tries again when that
-    /// fails. Gives the number of sectors that were read.
-    fn read_some(&self, lba: u64, sectors: u32, target_addr: u32) -> Result<u32, BootError> {
-        let mut tries = 0;
-        loop {
-            let result = match &self.access {
-                Access::Edd => self.read_edd(lba, sectors, target_addr),
-                Access::Chs(geometry) => self.read_chs(geometry, lba, sectors, target_addr),
-            };
-            tries += 1;
-            if result.is_ok() || tries == TRIES {
-                return result;
+    /// Reads sectors from `lba` on into the bounce buffer. Where EDD fails and CHS does not, CHS is tried first from
+    /// then on. Where both fail, the error is that of EDD.
+    fn read_all(&mut self, lba: u64, sectors: u32) -> Result<(), BootError> {
+        match self.access {
+            Access::Chs(geometry) => self.repeat(Some(geometry), lba, sectors),
+            Access::ChsBeforeEdd(geometry) => self
+                .repeat(Some(geometry), lba, sectors)
+                .or_else(|_| self.repeat(None, lba, sectors)),
+            Access::Edd => {
+                let result = self.repeat(None, lba, sectors);
+                if let Err(BootError::DiskRead { .. }) = result
+                    && let Ok(geometry) = geometry(self.drive)
+                    && self.repeat(Some(geometry), lba, sectors).is_ok()
+                {
+                    self.access = Access::ChsBeforeEdd(geometry);
+                    return Ok(());
+                }
+                result
             }
-            // SAFETY: a reset touches the controller and the BIOS's own data.
-            unsafe { call(RESET, self.drive, BiosRegisters::default()) };
         }
     }
 
-    fn read_edd(&self, lba: u64, sectors: u32, target_addr: u32) -> Result<u32, BootError> {
+    /// Reads sectors from `lba` on into the bounce buffer, by EDD or, given the drive's geometry, by CHS; by as many calls
+    /// as it takes. When one fails, it is tried again.
+    fn repeat(&self, chs: Option<Geometry>, lba: u64, sectors: u32) -> Result<(), BootError> {
+        let (mut done, mut tries) = (0, 0);
+        while done < sectors {
+            let target_addr = layout::BOUNCE_BUFFER_ADDR + done * self.sector_len;
+            let part = Part { lba: lba + u64::from(done), sectors: sectors - done, target_addr };
+            let result = match &chs {
+                None => self.read_edd(part),
+                Some(geometry) => self.read_chs(geometry, part),
+            };
+            match result {
+                Ok(read) => {
+                    done += read;
+                    tries = 0;
+                }
+                // No drive has failed.
+                Err(error @ BootError::BeyondChs { .. }) => return Err(error),
+                Err(error) => {
+                    tries += 1;
+                    if tries == TRIES {
+                        return Err(error);
+                    }
+                    // SAFETY: a reset touches the controller and the BIOS's own data.
+                    unsafe { call(RESET, self.drive, BiosRegisters::default()) };
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_edd(&self, Part { lba, sectors, target_addr }: Part) -> Result<u32, BootError> {
         let mut packet = DiskAddressPacket::new(lba, sectors, far_pointer(target_addr));
         let (ds, offset) = far_pointer(&raw mut packet as u32);
         let registers = BiosRegisters { esi: offset.into(), ds, ..BiosRegisters::default() };
         // SAFETY: the BIOS writes the sectors to the bounce buffer, which has room for them, and to the packet.
         let registers = unsafe { call(READ_EDD, self.drive, registers) };
-        if registers.carry() {
-            return Err(BootError::DiskRead { lba, status: registers.ah(), tries: TRIES });
-        }
+        let is_corrected = check(lba, &registers)?;
         let found = packet.sectors.into();
-        if found != sectors {
-            return Err(BootError::DiskReadShort { lba, found, expected: sectors });
+        // Where data had to be corrected, a BIOS may have ended the read.
+        if found == sectors || is_corrected && (1..sectors).contains(&found) {
+            Ok(found)
+        } else {
+            Err(BootError::DiskReadShort { lba, found, expected: sectors })
         }
-        Ok(sectors)
     }
 
     fn read_chs(
         &self,
-        geometry: &Geometry,
-        lba: u64,
-        sectors: u32,
-        target_addr: u32,
+        geometry: Geometry,
+        Part { lba, sectors, target_addr }: Part,
     ) -> Result<u32, BootError> {
         let beyond = BootError::BeyondChs { lba, expected: geometry.sectors().into() };
         let (place, left_on_track) = geometry.locate(lba).ok_or(beyond)?;
@@ -118,10 +154,27 @@ impl BiosDrive {
         };
         // SAFETY: the BIOS writes the sectors to the bounce buffer, which has room for them.
         let registers = unsafe { call(READ_CHS, self.drive, registers) };
-        if registers.carry() {
-            return Err(BootError::DiskRead { lba, status: registers.ah(), tries: TRIES });
-        }
-        Ok(sectors)
+        // Where data had to be corrected, a BIOS may have ended the read; AL tells of the correction then, not of the
+        // number of sectors. One was read in any case.
+        if check(lba, &registers)? { Ok(1) } else { Ok(sectors) }
+    }
+}
+
+/// What one call is to read, and where to.
+struct Part {
+    lba: u64,
+    sectors: u32,
+    target_addr: u32,
+}
+
+/// Whether what a read from `lba` on has read is right because the drive corrected it by its ECC: some BIOSes tell so
+/// like a failure.
+fn check(lba: u64, registers: &BiosRegisters) -> Result<bool, BootError> {
+    const CORRECTED: u8 = 0x11;
+    match registers.ah() {
+        _ if !registers.carry() => Ok(false),
+        CORRECTED => Ok(true),
+        status => Err(BootError::DiskRead { lba, status, tries: TRIES }),
     }
 }
 
@@ -133,11 +186,7 @@ impl Sectors for BiosDrive {
     fn read(&mut self, lba: u64, count: u64) -> Result<&[u8], BootError> {
         let most = layout::BOUNCE_BUFFER_LEN / self.sector_len;
         let sectors = u32::try_from(count).unwrap_or(u32::MAX).min(most);
-        let mut done = 0;
-        while done < sectors {
-            let target_addr = layout::BOUNCE_BUFFER_ADDR + done * self.sector_len;
-            done += self.read_some(lba + u64::from(done), sectors - done, target_addr)?;
-        }
+        self.read_all(lba, sectors)?;
         protected_mode::check_stack()?;
         // What follows copies to memory above 1 MiB, and some BIOSes close the gate behind them.
         a20::open()?;

@@ -14,7 +14,7 @@ use crate::image::DiskImage;
 use crate::qmp::escape_commas;
 use anyhow::{Context, Result, ensure};
 use boot_info::{MemoryRegion, MemoryRegionKind};
-use layout::SECTOR_LEN;
+use layout::{SECTOR_LEN, SEGMENT_LEN, STAGE2_ADDR};
 use loader::e820::{self, Entry, Regions};
 use odd_bios::Manners;
 use std::fs;
@@ -34,10 +34,28 @@ const MANNERS: &[(&str, Manners, &str)] = &[
     ("fails_first_trashes_registers", Manners { fails_first: 1, trashes: 1, ..GOOD }, HELLO),
     (
         "no_geometry",
-        Manners { edd_answers: 2, no_geometry: 1, ..GOOD },
+        Manners { edd_answers: TO_STAGE1, no_geometry: 1, ..GOOD },
         "boot error E10: drive 80h has no geometry: INT 13h AH=08h status 01h (invalid function or parameter), 0 sectors a track; expected EDD or CHS",
     ),
     ("neither_edd_nor_geometry", Manners { edd_answers: 0, no_geometry: 1, ..GOOD }, "stage2 read error 01"),
+    ("edd_reads_fail", Manners { edd_fails_from: U32::new(1), ..GOOD }, HELLO),
+    ("edd_reads_fail_trashes_registers", Manners { edd_fails_from: U32::new(1), trashes: 1, ..GOOD }, HELLO),
+    ("edd_read_only_returns", Manners { only_returns: 0x42, ..GOOD }, HELLO),
+    // The error is that of EDD.
+    (
+        "edd_and_chs_reads_fail",
+        Manners { edd_fails_from: U32::new(1), chs_fails: 1, ..GOOD },
+        "stage2 read error 0C",
+    ),
+    (
+        "edd_reads_fail_no_geometry",
+        Manners { edd_fails_from: U32::new(1), no_geometry: 1, ..GOOD },
+        "stage2 read error 0C",
+    ),
+    ("chs_reads_fail", Manners { edd_answers: 0, chs_fails: 1, ..GOOD }, "stage2 read error 04"),
+    ("corrected", Manners { corrected: 1, ..GOOD }, HELLO),
+    ("corrected_no_edd", Manners { corrected: 1, edd_answers: 0, ..GOOD }, HELLO),
+    ("corrected_no_edd_ends", Manners { corrected: 2, edd_answers: TO_STAGE1, ..GOOD }, HELLO),
     // Carry, which was set before the call, tells that nothing was read.
     ("chs_read_only_returns", Manners { edd_answers: 0, only_returns: 0x02, ..GOOD }, "stage2 read error 02"),
     (
@@ -55,6 +73,12 @@ const MANNERS: &[(&str, Manners, &str)] = &[
 ];
 
 const HELLO: &str = "Hello World!";
+
+/// AH=41h is answered as often as stage1 asks.
+const TO_STAGE1: u8 = 0xfe;
+
+/// What the BIOS says of a read by packet that fails.
+const FAILED: &str = "BIOS status 0Ch (controller failure), after 3 tries";
 
 /// An E820 entry: address, length, type, attributes.
 type Reported = (u64, u64, u32, u32);
@@ -275,6 +299,24 @@ pub(crate) fn tests() -> Vec<Test> {
             short_read(scene, piece, from, read)
         }));
     }
+    for (name, manners) in [
+        // What CHS has read once, EDD is not asked for again.
+        ("edd_fails_from", Manners { edd_failures: 3, ..GOOD }),
+        ("edd_fails_no_geometry_from", Manners { no_geometry: 1, ..GOOD }),
+        ("edd_and_chs_fail_from", Manners { chs_fails: 1, ..GOOD }),
+    ] {
+        for piece in ["header", "kernel"] {
+            let test = move |scene: &Scene| edd_fails_from(scene, piece, manners);
+            tests.push(Test::new(format!("bios::{name}_{piece}"), test));
+        }
+    }
+    for piece in ["header", "kernel"] {
+        tests.push(Test::new(format!("bios::corrected_ends_from_{piece}"), move |scene| {
+            let image = hello(scene)?;
+            let manners = Manners { stops_from: lba(&image, piece)?.into(), ..GOOD };
+            boot(scene, &image, manners, None)?.says(HELLO)
+        }));
+    }
     for &(name, manners, map, regions) in MAPS {
         tests.push(Test::new(format!("e820::{name}"), move |scene| {
             shows_map(scene, manners, &map(), regions)
@@ -289,13 +331,25 @@ pub(crate) fn tests() -> Vec<Test> {
     tests
 }
 
+/// EDD fails in stage2: CHS does it, or the error is that of EDD.
+fn edd_fails_from(scene: &Scene, piece: &str, manners: Manners) -> Result<()> {
+    let image = hello(scene)?;
+    let lba = lba(&image, piece)?;
+    let mut booted = boot(scene, &image, Manners { edd_fails_from: lba.into(), ..manners }, None)?;
+    if manners.no_geometry == 0 && manners.chs_fails == 0 {
+        booted.says(HELLO)
+    } else {
+        booted.says(&format!("boot error E12: disk read failed: LBA {lba}, {FAILED}"))
+    }
+}
+
 /// The BIOS says that it read one sector less, without an error. `from` is the sector of the piece from which on it does so,
 /// `read` the first sector of the read that meets it, and how many that has.
 fn short_read(scene: &Scene, piece: &str, from: u32, read: (u64, u32)) -> Result<()> {
     let image = scene.image(&self::read(&scene.parts.kernel_dev)?, "")?;
-    let lba = image.range(piece)?.start / SECTOR_LEN as usize;
-    let manners = Manners { short_from: (u32::try_from(lba)? + from).into(), ..GOOD };
-    let (first, sectors) = (lba as u64 + read.0, read.1);
+    let lba = lba(&image, piece)?;
+    let manners = Manners { short_from: (lba + from).into(), ..GOOD };
+    let (first, sectors) = (u64::from(lba) + read.0, read.1);
     boot(scene, &image, manners, None)?.says(&format!(
         "boot error E13: disk read short: LBA {first}, {} of {sectors} sectors; is the image cut off?",
         sectors - 1
@@ -357,6 +411,11 @@ fn join(regions: Vec<(u64, u64, String)>) -> Vec<(u64, u64, String)> {
     joined
 }
 
+/// Where a piece starts.
+fn lba(image: &DiskImage, piece: &str) -> Result<u32> {
+    Ok(u32::try_from(image.range(piece)?.start)? / SECTOR_LEN)
+}
+
 fn hello(scene: &Scene) -> Result<DiskImage> {
     scene.image(&read(&scene.parts.kernel_release)?, "")
 }
@@ -364,7 +423,13 @@ fn hello(scene: &Scene) -> Result<DiskImage> {
 /// Boots an image on a BIOS with these manners, and with this memory map or its own.
 fn boot(scene: &Scene, image: &DiskImage, mut manners: Manners, map: Option<&[Reported]>) -> Result<Booted> {
     const FLOPPY_LEN: usize = 1_474_560;
+    /// stage1 asks before each read, which ends where ISA DMA has to.
+    const STAGE1_READ_LEN: u32 = SEGMENT_LEN - STAGE2_ADDR % SEGMENT_LEN;
     let mut floppy = scene.parts.odd_bios.clone();
+    if manners.edd_answers == TO_STAGE1 {
+        let reads = scene.parts.stages.stage2.len().div_ceil(STAGE1_READ_LEN as usize);
+        manners.edd_answers = u8::try_from(reads)?;
+    }
     if let Some(map) = map {
         manners.entries = u16::try_from(map.len())?.into();
     }

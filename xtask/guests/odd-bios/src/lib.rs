@@ -43,6 +43,17 @@ pub struct Manners {
     pub map_end: u8,
     /// The function of INT 13h, by AH, that does nothing but return, and leaves the flags as they are; 0: none.
     pub only_returns: u8,
+    /// Not 0: reads by cylinder, head and sector fail.
+    pub chs_fails: u8,
+    /// Reads tell that data was corrected, with carry: 0 none do, 1 all do, 2 those by cylinder, head and sector do and end
+    /// after one sector.
+    pub corrected: u8,
+    /// So many reads by packet from `edd_fails_from` on fail, and the next one does not return; FFh: all fail.
+    pub edd_failures: u8,
+    /// Reads by packet from this LBA on fail; 0: none do.
+    pub edd_fails_from: U32,
+    /// Reads by packet from this LBA on end after one sector, and tell that data was corrected; 0: none do.
+    pub stops_from: U32,
     /// Reads by packet from this LBA on tell one sector less than they read; 0: none do.
     pub short_from: U32,
     /// Number of E820 entries; FFFFh: the BIOS's own.
@@ -71,6 +82,11 @@ impl Manners {
         a20_answer: 0,
         map_end: 0,
         only_returns: 0,
+        chs_fails: 0,
+        corrected: 0,
+        edd_failures: 0xff,
+        edd_fails_from: U32::new(0),
+        stops_from: U32::new(0),
         short_from: U32::new(0),
         entries: U16::new(0xffff),
         entry_len: U16::new(24),

@@ -17,6 +17,14 @@
     .byte 0x2e, 0xff, 0x1e
     .short \pointer
 .endm
+.macro jump_if_from lba, target         // Where the packet's LBA is that one, which is not 0, or behind it.
+    push eax
+    mov eax, cs:[\lba]
+    dec eax
+    cmp eax, [si + 8]
+    pop eax
+    jb \target
+.endm
 .macro far_jmp16 pointer
     .byte 0x2e, 0xff, 0x2e
     .short \pointer
@@ -142,30 +150,68 @@ odd_unknown:
     jmp odd_return
 odd_read:
     cmp byte ptr cs:[{fails_first}], 0
-    je odd_short
+    je 2f
     xor byte ptr cs:[odd_passes], 1
-    jz odd_short
+    jz 2f
     mov ah, 0x80                        // time-out
     stc
     jmp odd_return
-odd_short:
-    cmp dword ptr cs:[{short_from}], 0
-    je odd_call13
-    cmp ah, 0x42
-    jne odd_call13
-    push eax
-    mov eax, [si + 8]
-    cmp eax, cs:[{short_from}]
-    pop eax
-    jb odd_call13
+2:  cmp ah, 0x42
+    je odd_read_edd
+    cmp byte ptr cs:[{chs_fails}], 0
+    jne odd_no_sector
+    cmp byte ptr cs:[{corrected}], 2
+    jne 3f
+    mov al, 1
+3:  pushf16
+    far_call16 odd_old13
+    jc odd_return
+    cmp byte ptr cs:[{corrected}], 0
+    jne odd_say_corrected
+    jmp odd_return                      // CF = 0
+odd_no_sector:
+    mov ah, 0x04                        // sector not found
+    stc
+    jmp odd_return
+odd_read_edd:
+    jump_if_from {edd_fails_from}, odd_fail
+    jump_if_from {stops_from}, odd_stop
     push ds
     push si
     pushf16
     far_call16 odd_old13
     pop si
     pop ds
-    dec word ptr [si + 2]               // leaves CF alone
+    jc odd_return
+    jump_if_from {short_from}, odd_short
+    cmp byte ptr cs:[{corrected}], 1
+    je odd_say_corrected
+    clc
     jmp odd_return
+odd_say_corrected:
+    mov ax, 0x110b                      // data corrected, in a burst of 11 bits
+    stc
+    jmp odd_return
+odd_short:
+    dec word ptr [si + 2]
+    clc
+    jmp odd_return
+odd_stop:
+    mov word ptr [si + 2], 1
+    pushf16
+    far_call16 odd_old13
+    jmp odd_say_corrected
+odd_fail:
+    cmp byte ptr cs:[{edd_failures}], 0xff
+    je 2f
+    sub byte ptr cs:[{edd_failures}], 1
+    jc odd_hang
+2:  mov ah, 0x0c                        // unsupported track, or controller failure
+    stc
+    jmp odd_return
+odd_hang:
+    hlt
+    jmp odd_hang
 odd_call13:
     pushf16
     far_call16 odd_old13
