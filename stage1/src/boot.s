@@ -33,7 +33,7 @@ stage1_entry:
     .section .stage1.code, "awx", @progbits
 
 // stage1_start: give the segments, the stack and the direction flag a known value.
-// In: dl drive.   Out: the state above, nothing read yet, df = 0.   Clobbers: ax dx
+// In: dl drive.   Out: the state above, nothing read yet, df = 0.   Clobbers: ax dl
 stage1_start:
     xor ax, ax
     mov ds, ax
@@ -43,9 +43,11 @@ stage1_start:
     xchg bp, ax
     push {stage2_segment}
     pop es
-    test dl, 0x70                       // Floppies count from 00h, hard disks from 80h: none has these bits.
-    jz stage1_keep_drive
-    mov dl, 0x80                        // A BIOS that passes one of the others has booted the first hard disk.
+    mov al, dl                          // Floppies count from 00h, hard disks from 80h, and CDs have numbers up to
+    aam 0xef                            // FEh. al modulo EFh: 10h in place of FFh, and 00h to 0Fh from EFh to FEh.
+    cmp al, 0x10
+    jl stage1_keep_drive                // With a sign: less are 80h to EEh, too.
+    mov dl, 0x80                        // A BIOS that passes 10h to 7Fh or FFh has booted the first hard disk.
 stage1_keep_drive:
     push dx                             // This word is [drive].
     jmp stage1_next_run

@@ -35,6 +35,8 @@ pub struct Manners {
     pub fails_first: u8,
     /// DL at the jump to the boot sector.
     pub drive: u8,
+    /// The number that the disk has. Where that is not 80h, there is no drive 80h.
+    pub disk: u8,
     /// Not 0: the A20 gate is shut at that jump.
     pub a20_shut: u8,
     /// INT 15h AX=2401h: 0 opens the gate, 1 refuses to, 2 says that it does and does not.
@@ -78,6 +80,7 @@ impl Manners {
         no_geometry: 0,
         fails_first: 0,
         drive: 0x80,
+        disk: 0x80,
         a20_shut: 0,
         a20_answer: 0,
         map_end: 0,

@@ -27,6 +27,7 @@ global_asm!(
     no_geometry = const MANNERS_OFFSET + offset_of!(Manners, no_geometry),
     fails_first = const MANNERS_OFFSET + offset_of!(Manners, fails_first),
     drive = const MANNERS_OFFSET + offset_of!(Manners, drive),
+    disk = const MANNERS_OFFSET + offset_of!(Manners, disk),
     a20_shut = const MANNERS_OFFSET + offset_of!(Manners, a20_shut),
     a20_answer = const MANNERS_OFFSET + offset_of!(Manners, a20_answer),
     map_end = const MANNERS_OFFSET + offset_of!(Manners, map_end),

@@ -120,8 +120,14 @@ odd_hook13:
     cmp ah, cs:[{only_returns}]
     je odd_only_return
 2:  popf16
+    cmp dl, cs:[{disk}]
+    je odd_disk
     cmp dl, 0x80
     jne odd_chain13
+    mov byte ptr cs:[odd_kept], 0
+    jmp odd_unknown
+odd_disk:
+    mov dl, 0x80                        // the real BIOS's number
     cmp ah, 0x41
     je odd_check_edd
     cmp ah, 0x08
