@@ -182,8 +182,7 @@ stage1_retry:
 // In: si text, up to its line feed.   Does not return
 stage1_fail:
     mov ax, 0x00e3                      // Set up the port: 9600 baud, 8 bits, no parity, 1 stop bit.
-    cwd                                 // dx = 0: COM1. The BIOS knows whether there is one, and waits for it no
-                                        // longer than its time-out.
+    cwd                                 // dx = 0: COM1. The BIOS knows whether there is one.
     int 0x14
 2:  lodsb
     pusha
@@ -191,9 +190,11 @@ stage1_fail:
     mov bx, 7                           // on page 0, in grey where there are pixels.
     int 0x10
     popa
+    test ah, ah                         // The port's status. Bit 7: what was sent last timed out, after a second
+    js 3f                               // perhaps, and that once is enough.
     mov ah, 0x01                        // Send al, which stays.
     int 0x14
-    cmp al, '\n'
+3:  cmp al, '\n'
     jne 2b
     cbw                                 // ah = 0: wait for a key.
     int 0x16

@@ -18,6 +18,7 @@ use layout::{SECTOR_LEN, SEGMENT_LEN, STAGE2_ADDR};
 use loader::e820::{self, Entry, Regions};
 use odd_bios::Manners;
 use std::fs;
+use std::time::Duration;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32};
 
@@ -326,6 +327,7 @@ pub(crate) fn tests() -> Vec<Test> {
             boot(scene, &image, manners, None)?.says(HELLO)
         }));
     }
+    tests.push(Test::new("bios::serial_times_out", serial_times_out));
     for &(name, manners, map, regions) in MAPS {
         tests.push(Test::new(format!("e820::{name}"), move |scene| {
             shows_map(scene, manners, &map(), regions)
@@ -418,6 +420,20 @@ fn join(regions: Vec<(u64, u64, String)>) -> Vec<(u64, u64, String)> {
         }
     }
     joined
+}
+
+/// A serial port without a cable takes a second for each character that is not sent: stage1 asks for one.
+fn serial_times_out(scene: &Scene) -> Result<()> {
+    let mut image = hello(scene)?;
+    let start = image.range("stage2")?.start;
+    image.bytes_mut()[start] ^= 1;
+    let mut booted = boot(scene, &image, Manners { serial_times_out: 1, ..GOOD }, None)?;
+    booted.wait_for_screen("stage2 damaged")?;
+    booted.wait_for("#")?;
+    booted.stays_quiet(Duration::from_secs(1))?;
+    let serial = booted.serial();
+    ensure!(serial == "#", booted.failure("not one character"));
+    Ok(())
 }
 
 /// Where a piece starts.

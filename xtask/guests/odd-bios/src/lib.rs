@@ -37,6 +37,8 @@ pub struct Manners {
     pub drive: u8,
     /// The number that the disk has. Where that is not 80h, there is no drive 80h.
     pub disk: u8,
+    /// Not 0: INT 14h times out, and writes a `#` to COM1 for each character that it should send.
+    pub serial_times_out: u8,
     /// Not 0: the A20 gate is shut at that jump.
     pub a20_shut: u8,
     /// INT 15h AX=2401h: 0 opens the gate, 1 refuses to, 2 says that it does and does not.
@@ -81,6 +83,7 @@ impl Manners {
         fails_first: 0,
         drive: 0x80,
         disk: 0x80,
+        serial_times_out: 0,
         a20_shut: 0,
         a20_answer: 0,
         map_end: 0,

@@ -1,6 +1,6 @@
 //! A boot program that makes the BIOS an odd one, and then boots the first hard disk as that BIOS would.
 //!
-//! Booted from a floppy in 16-bit real mode, it moves to the top of conventional memory, hooks INT 13h and INT 15h,
+//! Booted from a floppy in 16-bit real mode, it moves to the top of conventional memory, hooks INT 13h to INT 15h,
 //! loads the disk's boot sector to 0:7c00h and jumps there. What is odd, [`Manners`] tells, which the test writes into
 //! the program's second sector.
 //!
@@ -28,6 +28,7 @@ global_asm!(
     fails_first = const MANNERS_OFFSET + offset_of!(Manners, fails_first),
     drive = const MANNERS_OFFSET + offset_of!(Manners, drive),
     disk = const MANNERS_OFFSET + offset_of!(Manners, disk),
+    serial_times_out = const MANNERS_OFFSET + offset_of!(Manners, serial_times_out),
     a20_shut = const MANNERS_OFFSET + offset_of!(Manners, a20_shut),
     a20_answer = const MANNERS_OFFSET + offset_of!(Manners, a20_answer),
     map_end = const MANNERS_OFFSET + offset_of!(Manners, map_end),

@@ -81,10 +81,14 @@ odd_resident:
     cli
     mov eax, es:[0x13 * 4]
     mov [odd_old13], eax
+    mov eax, es:[0x14 * 4]
+    mov [odd_old14], eax
     mov eax, es:[0x15 * 4]
     mov [odd_old15], eax
     mov word ptr es:[0x13 * 4], offset odd_hook13
     mov word ptr es:[0x13 * 4 + 2], cs
+    mov word ptr es:[0x14 * 4], offset odd_hook14
+    mov word ptr es:[0x14 * 4 + 2], cs
     mov word ptr es:[0x15 * 4], offset odd_hook15
     mov word ptr es:[0x15 * 4 + 2], cs
     cmp byte ptr [{a20_shut}], 0
@@ -258,6 +262,24 @@ odd_only_return:
     popf16
     far_ret16_over_flags
 
+// odd_hook14: INT 14h.
+odd_hook14:
+    cmp byte ptr cs:[{serial_times_out}], 0
+    je odd_chain14
+    cmp ah, 0x01
+    jne odd_chain14
+    push ax
+    push dx
+    mov al, '#'
+    mov dx, 0x3f8
+    out dx, al
+    pop dx
+    pop ax
+    mov ah, 0x80                        // time-out
+    iret
+odd_chain14:
+    far_jmp16 odd_old14
+
 // odd_hook15: INT 15h.
 odd_hook15:
     pushf16
@@ -344,6 +366,8 @@ odd_e820:
     jmp odd_return
 
 odd_old13:
+    .long 0
+odd_old14:
     .long 0
 odd_old15:
     .long 0
