@@ -32,14 +32,14 @@ stage1_entry:
 
     .section .stage1.code, "awx", @progbits
 
-// stage1_start: give the segments, the stack and the direction flag a known value.
-// In: dl drive.   Out: the state above, nothing read yet, df = 0.   Clobbers: ax dl
+// stage1_start: give the segments and the stack a known value. Interrupts and the direction of string instructions have
+// to have theirs when the BIOS was called first: before, neither matters.
+// In: dl drive.   Out: the state above, nothing read yet.   Clobbers: ax dl
 stage1_start:
     xor ax, ax
     mov ds, ax
     mov ss, ax                          // Holds off interrupts until sp is loaded, too.
     mov sp, {stack_top}
-    cld
     xchg bp, ax
     push {stage2_segment}
     pop es
@@ -178,7 +178,8 @@ stage1_retry:
     jnz stage1_try_again
     mov si, offset stage1_read_error
 
-// stage1_fail: show a text on the screen and on COM1, at 9600 baud, wait for a key, and boot anew.
+// stage1_fail: show a text on the screen and on COM1, at 9600 baud, wait for a key, and boot anew. A key counts if none
+// has been typed in the second before: those that waited do not, nor one that is held. Without a timer none counts.
 // In: si text, up to its line feed.   Does not return
 stage1_fail:
     mov ax, 0x00e3                      // Set up the port: 9600 baud, 8 bits, no parity, 1 stop bit.
@@ -196,8 +197,13 @@ stage1_fail:
     int 0x14
 3:  cmp al, '\n'
     jne 2b
-    cbw                                 // ah = 0: wait for a key.
-    int 0x16
+    cbw                                 // ah = 0,
+4:  mov bx, [{ticks}]                   // and as well when ax is a few ticks.
+    int 0x16                            // Wait for a key.
+    mov ax, [{ticks}]
+    sub ax, bx
+    cmp ax, {quiet_ticks}
+    jb 4b
     int 0x19
 
 // stage1_int13: call the BIOS's disk services. Carry is set before, so that a BIOS that only returns has failed.

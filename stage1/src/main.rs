@@ -3,7 +3,7 @@
 //! The BIOS loads these 512 bytes to 0:7c00h and enters them in real mode with DL = boot drive, and with anything in
 //! the other registers. From there on, boot.s tells the story:
 //!
-//! 1. `stage1_start`: known segments, stack and direction flag. DL is kept, unless no BIOS disk can have that number.
+//! 1. `stage1_start`: known segments and stack. DL is kept, unless no BIOS drive can have that number.
 //! 2. `stage1_try` to `stage1_next_run`: reads stage2 in as few runs as possible. By EDD where the BIOS has it,
 //!    by cylinder, head and sector where it has not (floppies); never across a multiple of 64 KiB, which ISA DMA
 //!    cannot cross. Each run has five tries, with a reset of the drive between them; where EDD fails again and again,
@@ -12,7 +12,7 @@
 //!    SP = [`layout::STACK_TOP`], interrupts enabled, direction flag clear.
 //!
 //! What cannot be done is said on the screen and on COM1: `stage2 read error 0C`, with the status of the BIOS, or
-//! `stage2 damaged`. A key then boots anew.
+//! `stage2 damaged`. A key that is typed after a second without one then boots anew.
 //!
 //! Where stage2 lies and what its checksum is, stands in the descriptor at [`layout::DESCRIPTOR_OFFSET`]. `xtask`
 //! writes it, with the partition table behind it, into the sector that is built here.
@@ -27,8 +27,9 @@ use core::arch::global_asm;
 use core::panic::PanicInfo;
 use crc::CRC_32_ISO_HDLC;
 use layout::{
-    BOOT_SIGNATURE, DESCRIPTOR_CHECKSUM, DESCRIPTOR_LBA, DESCRIPTOR_OFFSET, DESCRIPTOR_SECTORS, LOADER_END,
-    SECTOR_LEN, SEGMENT_LEN, STACK_TOP, STAGE1_ADDR, STAGE2_ADDR, STAGE2_LBA, STAGE2_MAX_SECTORS,
+    BIOS_TICKS_ADDR, BOOT_SIGNATURE, DESCRIPTOR_CHECKSUM, DESCRIPTOR_LBA, DESCRIPTOR_OFFSET,
+    DESCRIPTOR_SECTORS, LOADER_END, QUIET_TICKS, SECTOR_LEN, SEGMENT_LEN, STACK_TOP, STAGE1_ADDR,
+    STAGE2_ADDR, STAGE2_LBA, STAGE2_MAX_SECTORS,
 };
 
 /// Bytes from the start of one real-mode segment to that of the next.
@@ -88,6 +89,8 @@ global_asm!(
     sector_shift = const SECTOR_LEN.ilog2(),
     stage2 = const STAGE2_ADDR,
     stage2_segment = const STAGE2_ADDR / PARAGRAPH_LEN,
+    ticks = const BIOS_TICKS_ADDR,
+    quiet_ticks = const QUIET_TICKS,
     signature = const u16::from_le_bytes(BOOT_SIGNATURE),
 );
 

@@ -1,6 +1,6 @@
 //! The end of a boot that failed: the reason stays on the screen until a key is pressed, then the machine restarts.
 
-use crate::bios;
+use crate::bios::keyboard;
 use crate::console::println;
 use crate::port;
 use core::arch::asm;
@@ -10,7 +10,7 @@ use loader::BootError;
 pub(crate) fn stop(error: &BootError) -> ! {
     println!("boot error {error}");
     println!("Press a key to restart.");
-    bios::wait_for_key();
+    keyboard::wait_for_key();
     restart()
 }
 

@@ -239,9 +239,10 @@ impl Guest {
         Ok(fs::read(&path)?)
     }
 
-    /// Presses the space bar of the guest's keyboard.
-    pub(crate) fn press_key(&mut self) -> Result<()> {
-        self.qmp.execute("send-key", json!({ "keys": [{ "type": "qcode", "data": "spc" }] }))?;
+    /// Presses a key of the guest's keyboard, by QEMU's name for it, and releases it after so many milliseconds.
+    pub(crate) fn press_key(&mut self, key: &str, milliseconds: u32) -> Result<()> {
+        let keys = json!([{ "type": "qcode", "data": key }]);
+        self.qmp.execute("send-key", json!({ "keys": keys, "hold-time": milliseconds }))?;
         Ok(())
     }
 

@@ -41,6 +41,13 @@ pub const FIRST_MIB_END: u32 = 0x10_0000;
 /// End of the interrupt vector table, the BIOS data area and what follows them in use by BIOSes.
 pub const BIOS_DATA_END: u32 = 0x600;
 
+/// Where the BIOS counts the ticks of its timer, 18.2 a second, since midnight: a double word in its data area.
+pub const BIOS_TICKS_ADDR: u32 = 0x46c;
+
+/// So many ticks after the last key, and not before, a key that is typed answers a message: a second. A key that is held
+/// repeats itself sooner.
+pub const QUIET_TICKS: u32 = 18;
+
 /// Lowest address of the loader's stack; the first page belongs to the BIOS.
 pub const STACK_BOTTOM: u32 = BIOS_DATA_END.next_multiple_of(PAGE_LEN);
 

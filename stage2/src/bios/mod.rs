@@ -3,6 +3,7 @@
 //! Everything here runs in 32-bit protected mode with interrupts off; the BIOS runs in real mode with interrupts as
 //! `INT` leaves them, the PIC and its vectors as the BIOS set them up: the loader never touches those.
 
+pub(crate) mod keyboard;
 pub(crate) mod memory_map;
 
 use crate::protected_mode::{CODE16, CODE32, DATA16, DATA32, GDT_POINTER};
@@ -55,6 +56,11 @@ impl BiosRegisters {
     pub(crate) fn carry(&self) -> bool {
         RFlags::from_bits_truncate(self.flags.into()).contains(RFlags::CARRY_FLAG)
     }
+
+    /// Whether the BIOS returned with the zero flag set: of the keyboard services, that no key waits.
+    pub(crate) fn zero(&self) -> bool {
+        RFlags::from_bits_truncate(self.flags.into()).contains(RFlags::ZERO_FLAG)
+    }
 }
 
 global_asm!(
@@ -104,13 +110,6 @@ pub(crate) fn set_text_mode() {
     let mut registers = BiosRegisters { eax: 0x0003, ..BiosRegisters::default() };
     // SAFETY: the BIOS writes to the video memory and its own data only.
     unsafe { call(INT_VIDEO, &mut registers) }
-}
-
-/// Waits for a key (INT 16h AH=00h).
-pub(crate) fn wait_for_key() {
-    let mut registers = BiosRegisters::default();
-    // SAFETY: the BIOS writes to its own data only.
-    unsafe { call(INT_KEYBOARD, &mut registers) }
 }
 
 /// A real-mode far pointer, segment and offset, to an address below 1 MiB. The segment starts on 64 KiB.

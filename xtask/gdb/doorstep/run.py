@@ -59,7 +59,7 @@ def run_to_place(place):
 
 
 # Where stage2 waits after it has told of an error.
-GIVES_UP = "stage2::bios::wait_for_key"
+GIVES_UP = "stage2::bios::keyboard::wait_for_key"
 
 
 def _run_to_any(places):

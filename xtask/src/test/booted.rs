@@ -117,7 +117,12 @@ impl Booted {
 
     /// Presses the space bar.
     pub(crate) fn press_key(&mut self) -> Result<()> {
-        self.guest.press_key()
+        self.press("spc")
+    }
+
+    /// Presses a key, by QEMU's name for it, for a moment that is short enough to press 300 in three seconds.
+    pub(crate) fn press(&mut self, key: &str) -> Result<()> {
+        self.guest.press_key(key, 4).map_err(|error| self.failure(&format!("{error:#}")))
     }
 
     /// Everything on the serial line so far.

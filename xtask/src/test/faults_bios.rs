@@ -328,6 +328,7 @@ pub(crate) fn tests() -> Vec<Test> {
         }));
     }
     tests.push(Test::new("bios::serial_times_out", serial_times_out));
+    tests.push(Test::new("bios::no_timer", no_timer));
     for &(name, manners, map, regions) in MAPS {
         tests.push(Test::new(format!("e820::{name}"), move |scene| {
             shows_map(scene, manners, &map(), regions)
@@ -434,6 +435,18 @@ fn serial_times_out(scene: &Scene) -> Result<()> {
     let serial = booted.serial();
     ensure!(serial == "#", booted.failure("not one character"));
     Ok(())
+}
+
+/// Where time stands still, a key restarts all the same.
+fn no_timer(scene: &Scene) -> Result<()> {
+    let mut image = hello(scene)?;
+    let start = image.range("kernel")?.start;
+    image.bytes_mut()[start] ^= 1;
+    let mut booted = boot(scene, &image, Manners { no_timer: 1, ..GOOD }, None)?;
+    booted.wait_for("Press a key to restart.\n")?;
+    booted.stays_quiet(Duration::from_secs(5))?;
+    booted.press_key()?;
+    booted.wait_for_end().map(drop)
 }
 
 /// Where a piece starts.

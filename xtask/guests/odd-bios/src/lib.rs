@@ -39,6 +39,8 @@ pub struct Manners {
     pub disk: u8,
     /// Not 0: INT 14h times out, and writes a `#` to COM1 for each character that it should send.
     pub serial_times_out: u8,
+    /// Not 0: the timer does not run.
+    pub no_timer: u8,
     /// Not 0: the A20 gate is shut at that jump.
     pub a20_shut: u8,
     /// INT 15h AX=2401h: 0 opens the gate, 1 refuses to, 2 says that it does and does not.
@@ -84,6 +86,7 @@ impl Manners {
         drive: 0x80,
         disk: 0x80,
         serial_times_out: 0,
+        no_timer: 0,
         a20_shut: 0,
         a20_answer: 0,
         map_end: 0,

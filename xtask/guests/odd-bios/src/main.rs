@@ -29,6 +29,7 @@ global_asm!(
     drive = const MANNERS_OFFSET + offset_of!(Manners, drive),
     disk = const MANNERS_OFFSET + offset_of!(Manners, disk),
     serial_times_out = const MANNERS_OFFSET + offset_of!(Manners, serial_times_out),
+    no_timer = const MANNERS_OFFSET + offset_of!(Manners, no_timer),
     a20_shut = const MANNERS_OFFSET + offset_of!(Manners, a20_shut),
     a20_answer = const MANNERS_OFFSET + offset_of!(Manners, a20_answer),
     map_end = const MANNERS_OFFSET + offset_of!(Manners, map_end),

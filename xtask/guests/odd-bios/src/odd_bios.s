@@ -91,7 +91,12 @@ odd_resident:
     mov word ptr es:[0x14 * 4 + 2], cs
     mov word ptr es:[0x15 * 4], offset odd_hook15
     mov word ptr es:[0x15 * 4 + 2], cs
-    cmp byte ptr [{a20_shut}], 0
+    cmp byte ptr [{no_timer}], 0
+    je 1f
+    in al, 0x21
+    or al, 1                            // IRQ 0
+    out 0x21, al
+1:  cmp byte ptr [{a20_shut}], 0
     je 2f
     in al, 0x92
     and al, 0xfd
