@@ -28,6 +28,11 @@ const GOOD: Manners = Manners::GOOD;
 const MANNERS: &[(&str, Manners, &str)] = &[
     ("none", GOOD, HELLO),
     ("trashes_registers", Manners { trashes: 1, ..GOOD }, HELLO),
+    ("clears_ax", Manners { clears_ax: 1, ..GOOD }, HELLO),
+    ("clears_ax_no_edd", Manners { clears_ax: 1, edd_answers: 0, ..GOOD }, HELLO),
+    ("upper_halves", Manners { upper_halves: 1, ..GOOD }, HELLO),
+    ("upper_halves_no_edd", Manners { upper_halves: 1, edd_answers: 0, ..GOOD }, HELLO),
+    ("ds_40", Manners { ds: U16::new(0x40), ..GOOD }, HELLO),
     ("no_edd", Manners { edd_answers: 0, ..GOOD }, HELLO),
     ("no_edd_trashes_registers", Manners { edd_answers: 0, trashes: 1, ..GOOD }, HELLO),
     ("fails_first", Manners { fails_first: 1, ..GOOD }, HELLO),

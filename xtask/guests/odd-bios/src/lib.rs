@@ -27,6 +27,10 @@ pub const RESIDENT_KIB: u16 = 16;
 pub struct Manners {
     /// Not 0: INT 13h and INT 15h change every register that is not a result, DF and IF.
     pub trashes: u8,
+    /// Not 0: INT 13h clears all of AX when it succeeds.
+    pub clears_ax: u8,
+    /// Not 0: INT 13h changes the upper halves of EAX, EBX, ECX and EDX.
+    pub upper_halves: u8,
     /// So often AH=41h is answered; FFh: always.
     pub edd_answers: u8,
     /// Not 0: AH=08h fails.
@@ -35,6 +39,8 @@ pub struct Manners {
     pub fails_first: u8,
     /// DL at the jump to the boot sector.
     pub drive: u8,
+    /// DS at that jump.
+    pub ds: U16,
     /// The number that the disk has. Where that is not 80h, there is no drive 80h.
     pub disk: u8,
     /// Not 0: INT 14h times out, and writes a `#` to COM1 for each character that it should send.
@@ -80,10 +86,13 @@ impl Manners {
     /// Nothing odd.
     pub const GOOD: Self = Self {
         trashes: 0,
+        clears_ax: 0,
+        upper_halves: 0,
         edd_answers: 0xff,
         no_geometry: 0,
         fails_first: 0,
         drive: 0x80,
+        ds: U16::new(0xbeef),
         disk: 0x80,
         serial_times_out: 0,
         no_timer: 0,

@@ -114,11 +114,11 @@ odd_resident:
     mov esi, eax
     mov edi, eax
     mov ebp, eax
-    mov ds, ax
     mov es, ax
     mov fs, ax
     mov gs, ax
     std
+    mov ds, [{ds}]
     ljmp 0, 0x7c00
 
 // odd_hook13: INT 13h.
@@ -162,7 +162,7 @@ odd_geometry:
 odd_unknown:
     mov ah, 0x01                        // invalid function
     stc
-    jmp odd_return
+    jmp odd_return13
 odd_read:
     cmp byte ptr cs:[{fails_first}], 0
     je 2f
@@ -170,7 +170,7 @@ odd_read:
     jz 2f
     mov ah, 0x80                        // time-out
     stc
-    jmp odd_return
+    jmp odd_return13
 2:  cmp ah, 0x42
     je odd_read_edd
     cmp byte ptr cs:[{chs_fails}], 0
@@ -180,14 +180,14 @@ odd_read:
     mov al, 1
 3:  pushf16
     far_call16 odd_old13
-    jc odd_return
+    jc odd_return13
     cmp byte ptr cs:[{corrected}], 0
     jne odd_say_corrected
-    jmp odd_return                      // CF = 0
+    jmp odd_return13                    // CF = 0
 odd_no_sector:
     mov ah, 0x04                        // sector not found
     stc
-    jmp odd_return
+    jmp odd_return13
 odd_read_edd:
     jump_if_from {edd_fails_from}, odd_fail
     jump_if_from {stops_from}, odd_stop
@@ -197,20 +197,20 @@ odd_read_edd:
     far_call16 odd_old13
     pop si
     pop ds
-    jc odd_return
+    jc odd_return13
     jump_if_from {short_from}, odd_short
     cmp byte ptr cs:[{corrected}], 1
     je odd_say_corrected
     clc
-    jmp odd_return
+    jmp odd_return13
 odd_say_corrected:
     mov ax, 0x110b                      // data corrected, in a burst of 11 bits
     stc
-    jmp odd_return
+    jmp odd_return13
 odd_short:
     dec word ptr [si + 2]
     clc
-    jmp odd_return
+    jmp odd_return13
 odd_stop:
     mov word ptr [si + 2], 1
     pushf16
@@ -223,7 +223,7 @@ odd_fail:
     jc odd_hang
 2:  mov ah, 0x0c                        // unsupported track, or controller failure
     stc
-    jmp odd_return
+    jmp odd_return13
 odd_hang:
     hlt
     jmp odd_hang
@@ -231,7 +231,23 @@ odd_call13:
     pushf16
     far_call16 odd_old13
 
-// odd_return: back to whoever called the BIOS, with AX and CF as they are, and those of BX, CX, DX that are kept.
+// odd_return13: back from INT 13h, with AX and CF as they are, or as is odd.
+odd_return13:
+    pushf16
+    jc 2f
+    cmp byte ptr cs:[{clears_ax}], 0
+    je 2f
+    xor ax, ax
+2:  cmp byte ptr cs:[{upper_halves}], 0
+    je 3f
+    xor eax, 0xdead0000
+    xor ebx, 0xdead0000
+    xor ecx, 0xdead0000
+    xor edx, 0xdead0000
+3:  popf16
+
+// odd_return: back to whoever called the BIOS, with AX and CF as they are, and those of BX, CX, DX that are kept. IF = 1, as
+// some BIOSes return even from E820, or 0.
 odd_return:
     pushf16
     cmp byte ptr cs:[{trashes}], 0
