@@ -136,7 +136,7 @@ impl BiosDrive {
 
     fn read_chs(
         &self,
-        geometry: Geometry,
+        geometry: &Geometry,
         Part { lba, sectors, target_addr }: Part,
     ) -> Result<u32, BootError> {
         let beyond = BootError::BeyondChs { lba, expected: geometry.sectors().into() };
