@@ -135,7 +135,7 @@ pub enum BootError {
     )]
     EntryOutside { found: u64 },
     #[error(
-        "E52: segment {segment}: p_vaddr {found:#x} lies in the physical-memory window, {start:#x} to {end:#x}, as configured; move one of them"
+        "E52: segment {segment}: p_vaddr {found:#x} lies in the physical-memory window, {start:#x} to {end:#x}; move one of them"
     )]
     SegmentInWindow { segment: u16, found: u64, start: u64, end: u64 },
     #[error(
