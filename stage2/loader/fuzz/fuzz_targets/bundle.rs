@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| loader_fuzz::manifest(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| loader_fuzz::bundle(bytes));

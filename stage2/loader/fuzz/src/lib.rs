@@ -4,23 +4,32 @@
 #[path = "../../tests/properties/support/mod.rs"]
 mod support;
 
-use boot_info::{KernelConfig, MemoryRegion, MemoryRegionKind, SegmentRights};
+use boot_info::{AddressWish, KernelConfig, MemoryRegion, MemoryRegionKind, SegmentRights};
 use elf::abi::{PF_R, PF_W, PF_X, PT_LOAD};
 use elf::endian::LittleEndian;
 use elf::file::{FileHeader, parse_ident};
 use elf::segment::{ProgramHeader, SegmentTable};
-use loader::e820::{Answer, ENTRIES_MAX, Regions, Reports, SIGNATURE};
-use loader::elf::Kernel;
+use loader::boot_info_builder::BootInfoRoom;
+use loader::bundle::{Bundle, HeaderBytes, PIECES_MAX, Piece, reseal};
+use loader::checksum::checksum;
+use loader::e820::{Answer, ENTRIES_MAX, Regions, Reports, SIGNATURE, USABLE_END};
+use loader::elf::{Kernel, headers_len};
+use loader::error::Purpose;
 use loader::frames::Frames;
-use loader::load::{LoadedKernel, load_kernel};
-use loader::manifest::{Manifest, Sector, reseal};
-use loader::paging::{AddressSpace, PagingFeatures};
+use loader::load::{LoadedKernel, PhysicalMemory, load_command_line};
+use loader::paging::PagingFeatures;
+use loader::plan::{Machine, is_window_addr};
 use loader::{BootError, e820};
 
-use support::kernel_file::{SegmentSpec, kernel_file};
-use support::machine::{ExpectedSegment, FakeDisk, FakeMemory, check_loaded, manifest_of};
+use support::address_plan::{HIGHER_HALF, LOWER_HALF_END, checked_plan, kernel_at};
+use support::address_space::Order;
+use support::bundle_header::{check_bundle, piece_field};
+use support::kernel_file::{SegmentSpec, kernel_file, set};
+use support::machine::{
+    ExpectedSegment, FakeMemory, FakeSource, Habits, Medium, SharedMedium, bundle_of, check_loaded,
+    check_only_ours_was_written, load_kernel_of,
+};
 use support::memory_map::{Reply, checked_collect, checked_overlay};
-use support::page_walk::{Arena, mappings};
 
 const PAGE: u64 = layout::PAGE_LEN as u64;
 
@@ -44,23 +53,18 @@ pub fn e820(bytes: &[u8]) {
 const FLOW: [(bool, u32, u32); 4] =
     [(false, SIGNATURE, 1), (false, SIGNATURE, 0), (true, 0x8600, 0), (false, 0xe820, 1)];
 
-/// A manifest sector, with the right checksum.
-pub fn manifest(bytes: &[u8]) {
-    let mut sector: Sector = [0; 512];
-    sector.iter_mut().zip(bytes).for_each(|(target, byte)| *target = *byte);
-    check_manifest(&sector);
-    reseal(&mut sector);
-    check_manifest(&sector);
+/// A bundle's header, as it is and with the right checksum.
+pub fn bundle(bytes: &[u8]) {
+    let mut header: HeaderBytes = [0; layout::BUNDLE_HEADER_LEN as usize];
+    header.iter_mut().zip(bytes).for_each(|(target, byte)| *target = *byte);
+    check_header(&header);
+    reseal(&mut header);
+    check_header(&header);
 }
 
-fn check_manifest(sector: &Sector) {
-    match Manifest::from_sector(1, sector) {
-        Ok(manifest) => {
-            let written = manifest.to_sector().expect("a manifest that was read can be written");
-            assert_eq!(Manifest::from_sector(1, &written).as_ref(), Ok(&manifest));
-            assert!(manifest.kernel.len > 0);
-            assert!(manifest.kernel.lba + manifest.kernel.sectors() <= manifest.image_sectors);
-        }
+fn check_header(header: &HeaderBytes) {
+    match Bundle::parse(1, header) {
+        Ok(bundle) => check_bundle(&bundle),
         Err(error) => check_error(&error),
     }
 }
@@ -69,9 +73,14 @@ fn check_manifest(sector: &Sector) {
 pub fn elf(bytes: &[u8]) {
     let Some((len, file)) = bytes.split_first_chunk() else { return };
     let file_len = u64::from(u32::from_le_bytes(*len)).max(file.len() as u64);
-    match Kernel::parse(file, file_len, &KernelConfig::DEFAULT) {
+    match Kernel::parse(file, file_len) {
         Ok(kernel) => check_kernel(&kernel, file_len),
         Err(error) => check_error(&error),
+    }
+    // Where there is room for all of it, its headers alone say as much.
+    if file.len() <= layout::KERNEL_HEADERS_MAX as usize {
+        let headers = &file[..usize::try_from(headers_len(file)).expect("at most the file's")];
+        assert_eq!(Kernel::parse(headers, file_len), Kernel::parse(file, file_len));
     }
 }
 
@@ -93,60 +102,187 @@ fn check_kernel(kernel: &Kernel, file_len: u64) {
     assert!(kernel.page_runs.iter().any(is_entry));
 }
 
-/// A whole boot, from the kernel's bytes on the disk to its page tables. The first 16 bytes tell of the machine.
-pub fn load(bytes: &[u8]) {
-    const LBA: u64 = 9;
-    let Some((machine, file)) = bytes.split_first_chunk::<16>().filter(|(_, file)| !file.is_empty()) else {
-        return;
+/// Where everything lies: 16 bytes tell of the configuration and the machine, 12 bytes of each segment.
+pub fn plan(bytes: &[u8]) {
+    let Some((asked, segments)) = bytes.split_first_chunk::<16>() else { return };
+    let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
+    let addr = |low: u64| if low < LOWER_HALF_END { low } else { low - LOWER_HALF_END + HIGHER_HALF };
+    let segment = |bytes: &[u8]| {
+        let virtual_addr = addr(number(&bytes[..6]) % (2 * LOWER_HALF_END));
+        (virtual_addr, number(&bytes[6..10]) << (bytes[10] % 32))
     };
-    let [faults, features, fault, pages @ ..] = machine;
-    let regions = memory(pages);
-    let mut disk = FakeDisk::new(LBA, file);
-    let mut manifest = manifest_of(file, LBA);
-    if faults & 1 != 0 {
-        disk.bad_lba = Some(LBA + u64::from(*fault));
-    }
-    if faults & 2 != 0 {
-        manifest.kernel.len += u64::from(*fault);
-    }
-    if faults & 4 != 0 {
-        manifest.kernel.checksum ^= 1;
-    }
-    let mut frames = Frames::new(&regions);
-    let mut physical = FakeMemory::default();
-    let mut loaded = LoadedKernel::EMPTY;
-    if let Err(error) = load_kernel(&mut disk, &mut physical, &mut frames, &manifest, &mut loaded) {
-        return check_error(&error);
-    }
-    // A wrong length passes only where it adds nothing but the zeros that fill up the last word of the checksum.
-    assert_eq!(manifest.kernel.len.div_ceil(4), (file.len() as u64).div_ceil(4));
-    assert!(disk.sectors_read.iter().copied().eq(LBA..LBA + manifest.kernel.sectors()));
-    check_loaded(&segments_of(file), &loaded.pieces, frames.taken(), &physical);
-    let features = PagingFeatures { no_execute: features & 1 != 0, gib_pages: features & 2 != 0 };
-    if let Err(error) = map(&mut frames, features, &manifest, &regions, &loaded) {
+    let segments: Vec<_> = segments.chunks_exact(12).map(segment).collect();
+    let Some(kernel) = kernel_at(&segments) else { return };
+    let [stack, wish, memory_end, boot_info] = [0..2, 2..5, 5..11, 11..13].map(|range| number(&asked[range]));
+    let wish = addr((wish << 30) % (2 * LOWER_HALF_END));
+    let config = KernelConfig {
+        stack_len: (1 + stack % 0x4000) * PAGE,
+        physical_memory_offset: if is_window_addr(wish) {
+            AddressWish::Fixed(wish)
+        } else {
+            AddressWish::Default
+        },
+    };
+    let machine =
+        Machine { memory_end: memory_end % (USABLE_END + 1), boot_info_len: (1 + boot_info) * PAGE };
+    if let Err(error) = checked_plan(&kernel, &config, &machine) {
         check_error(&error);
     }
 }
 
-/// Usable memory in runs of pages, with one page between them.
-fn memory(pages: &[u8]) -> Regions {
+/// What the first bytes of [`load`] tell.
+struct Told {
+    habits: Habits,
+    /// A sector that cannot be read, from the bundle's first one on.
+    bad_sector: Option<u64>,
+    /// A byte of the bundle that changes after the checksums were taken.
+    flipped: Option<usize>,
+    features: PagingFeatures,
+    regions: Regions,
+}
+
+impl Told {
+    const LEN: usize = 24;
+
+    fn new(bytes: &[u8; Self::LEN]) -> Self {
+        let [faults, features, sector, a, b, c, kind, chunk, other_chunk, straight, high_gib, runs @ ..] =
+            bytes;
+        let chunks = [chunk, other_chunk].map(|chunk| u64::from(*chunk).max(1));
+        let sector_len = [Some(layout::SECTOR_LEN), Some(layout::CD_SECTOR_LEN), None][usize::from(kind % 3)];
+        let flipped = u32::from_le_bytes([*a, *b, *c, 0]) as usize;
+        Self {
+            habits: Habits {
+                sector_len,
+                chunks: chunks.to_vec(),
+                straight: u64::from_le_bytes([*straight; 8]),
+            },
+            bad_sector: (faults & 1 != 0).then_some((*sector).into()),
+            flipped: (faults & 2 != 0).then_some(flipped),
+            features: PagingFeatures { no_execute: features & 1 != 0, gib_pages: features & 2 != 0 },
+            regions: memory((*high_gib).into(), runs),
+        }
+    }
+}
+
+/// Conventional memory; runs of so many pages from 1 MiB on, with one page between them, the first of them sixteenfold;
+/// and a bit more than a page at so many GiB.
+fn memory(high_gib: u64, runs: &[u8]) -> Regions {
     let mut reports = Reports::new();
+    let mut report = |start, end| {
+        let usable = MemoryRegion::new(start, end, MemoryRegionKind::USABLE);
+        e820::report(&mut reports, usable).expect("there is room");
+    };
+    report(0, 0x9_fc00);
     let mut start = layout::FIRST_MIB_END.into();
-    for &pages in pages {
-        let end = start + u64::from(pages) * PAGE;
-        e820::report(&mut reports, MemoryRegion::new(start, end, MemoryRegionKind::USABLE))
-            .expect("there is room");
+    for (pages, scale) in runs.iter().zip([16].into_iter().chain([1; 255])) {
+        let end = start + u64::from(*pages) * scale * PAGE;
+        report(start, end);
         start = end + PAGE;
     }
+    report(high_gib << 30, (high_gib << 30) + PAGE + 1);
     checked_overlay(&reports)
+}
+
+/// A whole boot, from the bundle's header to the page tables. The first [`Told::LEN`] bytes tell of the machine, the others
+/// are the bundle; they are given the right checksums.
+pub fn load(bytes: &[u8]) {
+    const LBA: u64 = 9;
+    let Some((told, bytes)) = bytes.split_first_chunk() else { return };
+    let told = Told::new(told);
+    let mut bytes = bytes.to_vec();
+    bytes.resize(bytes.len().max(layout::BUNDLE_HEADER_LEN as usize), 0);
+    set_checksums(&mut bytes);
+
+    let mut memory = FakeMemory::default();
+    let medium = Medium::new(&told.habits, &bytes, &memory);
+    medium.borrow_mut().bad_sector = told.bad_sector;
+    if let Some(byte) = told.flipped.and_then(|index| bytes.get_mut(index)) {
+        *byte ^= 1;
+        medium.borrow_mut().bytes[..bytes.len()].copy_from_slice(&bytes);
+    }
+    let mut source = FakeSource::new(&medium, LBA);
+    if let Err(error) = boot(&told, &bytes, &mut source, &medium, &mut memory, LBA) {
+        check_error(&error);
+    }
+}
+
+/// The way to the kernel, in the order of stage2.
+fn boot(
+    told: &Told,
+    bytes: &[u8],
+    source: &mut FakeSource,
+    medium: &SharedMedium,
+    memory: &mut FakeMemory,
+    lba: u64,
+) -> Result<(), BootError> {
+    let is_damaged = |piece: &Piece| {
+        told.flipped.is_some_and(|index| (piece.offset..piece.offset + piece.len).contains(&(index as u64)))
+    };
+    let bundle = Bundle::read(source, lba)?;
+    check_bundle(&bundle);
+    assert!(
+        told.flipped.is_none_or(|index| index >= layout::BUNDLE_HEADER_LEN as usize),
+        "damage in the header"
+    );
+    medium.borrow_mut().check_read_once(&Piece {
+        offset: 0,
+        len: layout::BUNDLE_HEADER_LEN.into(),
+        checksum: 0,
+    });
+
+    let mut frames = Frames::new(&told.regions);
+    let mut loaded = LoadedKernel::EMPTY;
+    let result = load_kernel_of(medium, source, memory, &mut frames, &bundle, &mut loaded);
+    check_only_ours_was_written(memory, frames.taken());
+    result?;
+    assert!(!is_damaged(&bundle.kernel), "damage in the kernel");
+    let file = &bytes[place(bundle.kernel.offset, bundle.kernel.len)];
+    check_loaded(&segments_of(file), &loaded.pieces, frames.taken(), memory);
+
+    let machine = Machine::new(&told.regions, BootInfoRoom::LEN);
+    let plan = checked_plan(&loaded.kernel, &bundle.config, &machine)?;
+    let room = frames.take_whole(BootInfoRoom::LEN, MemoryRegionKind::BOOTLOADER, Purpose::BootInfo)?;
+    let target_addr = room + BootInfoRoom::COMMAND_LINE_OFFSET;
+    let len = load_command_line(source, memory, bundle.command_line.as_ref(), target_addr)?;
+    check_only_ours_was_written(memory, frames.taken());
+    if let Some(piece) = &bundle.command_line {
+        assert!(!is_damaged(piece), "damage in the command line");
+        assert_eq!(memory.bytes(target_addr, len as u64), &bytes[place(piece.offset, piece.len)]);
+    }
+
+    let pieces = &loaded.pieces;
+    let (regions, features) = (&told.regions, told.features);
+    let order = Order { regions, pieces, plan: &plan, boot_info_len: BootInfoRoom::LEN, features };
+    order.check(&order.build(&mut frames)?);
+    Ok(())
+}
+
+/// Gives the header and every piece that is there the right checksum.
+fn set_checksums(bytes: &mut [u8]) {
+    for index in 0..PIECES_MAX {
+        let number = |field| {
+            let (offset, len) = piece_field::in_piece(index, field);
+            bytes[offset..offset + len].iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+        };
+        let (offset, len) = (number(piece_field::OFFSET), number(piece_field::LEN));
+        let is_there = offset.checked_add(len).is_some_and(|end| end <= bytes.len() as u64);
+        if is_there && offset >= layout::BUNDLE_HEADER_LEN.into() {
+            let sum = checksum(&bytes[place(offset, len)]);
+            set(bytes, piece_field::in_piece(index, piece_field::CHECKSUM), sum);
+        }
+    }
+    reseal(bytes.first_chunk_mut().expect("a whole header"));
+}
+
+/// Where so many bytes lie.
+fn place(offset: u64, len: u64) -> std::ops::Range<usize> {
+    usize::try_from(offset).expect("bytes at hand")..usize::try_from(offset + len).expect("bytes at hand")
 }
 
 /// The segments as another parser reads them. It is given the program headers only: stage2 looks at nothing else.
 fn segments_of(file: &[u8]) -> Vec<ExpectedSegment<'_>> {
     let ident = parse_ident::<LittleEndian>(file).expect("an ELF file");
     let header = FileHeader::parse_tail(ident, &file[16..64]).expect("a whole header");
-    let place =
-        |offset: u64, len: u64| usize::try_from(offset).unwrap()..usize::try_from(offset + len).unwrap();
     let table_len = u64::from(header.e_phnum) * u64::from(header.e_phentsize);
     let headers = SegmentTable::new(header.endianness, header.class, &file[place(header.e_phoff, table_len)]);
     let loaded = headers.iter().filter(|header| header.p_type == PT_LOAD && header.p_memsz > 0);
@@ -159,36 +295,6 @@ fn segments_of(file: &[u8]) -> Vec<ExpectedSegment<'_>> {
         }
     };
     loaded.map(segment).collect()
-}
-
-/// Maps all that a kernel is given, and looks each of its pages up.
-fn map(
-    frames: &mut Frames<'_>,
-    features: PagingFeatures,
-    manifest: &Manifest<'_>,
-    regions: &Regions,
-    loaded: &LoadedKernel,
-) -> Result<(), BootError> {
-    let arena = Arena::default();
-    // SAFETY: the arena has a page for each frame, which nobody else knows.
-    let mut space = unsafe { AddressSpace::new(frames, &arena, features)? };
-    space.map_kernel(&loaded.pieces)?;
-    space.map_physical_memory(&manifest.config, regions)?;
-    space.map_first_mib()?;
-    space.map_stack(manifest.config.stack_len)?;
-    let found = mappings(&arena, space.root_addr(), features);
-    for piece in &loaded.pieces {
-        let is_there = found.iter().any(|mapping| {
-            let offset = piece.virtual_addr.wrapping_sub(mapping.virtual_addr);
-            offset < mapping.len
-                && mapping.len - offset >= piece.len
-                && mapping.physical_addr + offset == piece.physical_addr
-                && mapping.writable == (piece.rights == SegmentRights::READ_WRITE)
-                && mapping.executable == (piece.rights == SegmentRights::READ_EXECUTE || !features.no_execute)
-        });
-        assert!(is_there, "{piece:?} in {found:x?}");
-    }
-    Ok(())
 }
 
 /// Every error can be said, and begins with its number.
@@ -205,21 +311,41 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     match target {
         "e820" => vec![memory_of_a_pc(1), memory_of_a_pc(0)],
         "elf" => vec![[&0u32.to_le_bytes(), &*file].concat()],
-        "manifest" => {
-            let manifest = Manifest { command_line: "log=debug", ..manifest_of(&file, 9) };
-            vec![manifest.to_sector().expect("a manifest with nothing wrong").to_vec()]
+        "bundle" => vec![bundle_bytes(&file)[..layout::BUNDLE_HEADER_LEN as usize].to_vec()],
+        "plan" => {
+            vec![plan_of(&[0xffff_ffff_8020_0000], 0), plan_of(&[HIGHER_HALF + 0x10_0000, 0x9000], 1 << 10)]
         }
         "load" => {
-            let (whole, pieces) = ([0, 3, 0, 200, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], [0, 1, 0]);
-            let fragmented = [&pieces[..], &[1, 2, 3, 4, 5, 6, 7, 50, 60, 70, 80, 90, 100]].concat();
+            // Reads of 127 and 127 sectors by copying, then of 7 and 1 straight to memory; memory in one run and in many.
+            let disk = [0, 3, 0, 0, 0, 0, 0, 127, 127, 0, 0, 200, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            let cd = [0, 1, 0, 0, 0, 0, 1, 7, 1, 0xff, 7, 1, 2, 3, 4, 5, 6, 7, 50, 60, 70, 80, 90, 100];
+            let network = [0, 0, 0, 0, 0, 0, 2, 3, 200, 0x55, 200, 10, 30, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            let seed = |told: &[u8; Told::LEN], file: &[u8]| [&told[..], &bundle_bytes(file)].concat();
             vec![
-                [&whole[..], &file].concat(),
-                [&fragmented, &*file].concat(),
-                [&whole, &*large_kernel()].concat(),
+                seed(&disk, &file),
+                seed(&cd, &file),
+                seed(&network, &file),
+                seed(&disk, &large_kernel()),
+                seed(&cd, &large_kernel()),
+                seed(&network, &large_kernel()),
             ]
         }
         _ => Vec::new(),
     }
+}
+
+/// A bundle with a command line.
+fn bundle_bytes(file: &[u8]) -> Vec<u8> {
+    bundle_of(file, "log=debug \u{e9}".as_bytes(), KernelConfig::DEFAULT).1
+}
+
+/// Segments of three pages at these addresses, with the window at so many GiB.
+fn plan_of(addrs: &[u64], wish_gib: u32) -> Vec<u8> {
+    let wish = wish_gib.to_le_bytes();
+    // 32 pages of stack, 4 GiB of memory, 9 pages of boot info.
+    let asked = [32, 0, wish[0], wish[1], wish[2], 0, 0, 0, 0, 1, 0, 9, 0, 0, 0, 0];
+    let segment = |addr: &u64| [&addr.to_le_bytes()[..6], &[3, 0, 0, 0, 12, 0]].concat();
+    [asked.to_vec(), addrs.iter().flat_map(segment).collect()].concat()
 }
 
 /// What SeaBIOS reports for 128 MiB, with these attributes.

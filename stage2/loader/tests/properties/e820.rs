@@ -227,6 +227,8 @@ fn usable_memory_is_counted_in_whole_pages_of_usable_regions() {
 
 #[test]
 fn the_ebda_begins_at_the_lower_address_that_makes_sense() {
+    // Below is the loader itself.
+    let lowest_segment = u16::try_from(layout::LOADER_END >> 4).unwrap();
     for (segment, conventional_kib, expected) in [
         (0x9fc0, 639, 0x9_fc00),
         (0x9fc0, 640, 0x9_fc00),
@@ -235,8 +237,8 @@ fn the_ebda_begins_at_the_lower_address_that_makes_sense() {
         (0, 640, EBDA_END),
         (0, 0, EBDA_END),
         (0xffff, 0xffff, EBDA_END),
-        (0x4000, 640, 0x4_0000),
-        (0x3fff, 640, EBDA_END),
+        (lowest_segment, 640, layout::LOADER_END.into()),
+        (lowest_segment - 1, 640, EBDA_END),
         (0x9fff, 640, 0x9_fff0),
         (0xa000, 640, EBDA_END),
     ] {

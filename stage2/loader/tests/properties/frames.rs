@@ -47,6 +47,12 @@ impl Model {
         self.free.iter().copied().find(|&start| self.is_free(start, pages))
     }
 
+    /// The lowest page from which so many are free, and which is this one modulo a number of pages.
+    fn first_congruent(&self, pages: u64, page: u64, modulus: u64) -> Option<u64> {
+        let is_congruent = |start: &u64| start.abs_diff(page).is_multiple_of(modulus);
+        self.free.iter().copied().filter(is_congruent).find(|&start| self.is_free(start, pages))
+    }
+
     fn longest(&self) -> u64 {
         self.free.iter().map(|&start| self.free_from(start)).max().unwrap_or(0)
     }
@@ -98,6 +104,12 @@ fn request() -> impl Strategy<Value = Request> {
     ]
 }
 
+/// A page at any address: among those that may be free, at the ends of all addresses, or anywhere.
+fn addr() -> impl Strategy<Value = u64> {
+    let end = u64::MAX / PAGE;
+    prop_oneof![FIRST_PAGE..FIRST_PAGE + 60, 0..4u64, end - 4..=end, 0..=end]
+}
+
 /// A map with usable and other memory around the two ends of what may be taken.
 fn regions() -> impl Strategy<Value = Regions> {
     let kind = prop_oneof![3 => Just(MemoryRegionKind::USABLE), 1 => Just(MemoryRegionKind::RESERVED), 1 => Just(MemoryRegionKind::ACPI_NVS)];
@@ -116,6 +128,7 @@ proptest! {
     fn every_page_is_usable_taken_once_and_the_one_that_is_promised(
         regions in regions(),
         requests in vec(request(), 1..40),
+        addr in addr(),
     ) {
         let mut frames = Frames::new(&regions);
         let mut model = Model::new(&regions);
@@ -158,10 +171,31 @@ proptest! {
             prop_assert_eq!(frames.free_len(), model.free.len() as u64 * PAGE);
             for pages in [1, 5, 17] {
                 prop_assert_eq!(frames.find(pages * PAGE), model.first_fit(pages).map(|page| page * PAGE));
+                for modulus in [1, 2, 8, 32, 512] {
+                    let found = frames.find_congruent(pages * PAGE, addr * PAGE, modulus * PAGE);
+                    let expected = model.first_congruent(pages, addr, modulus);
+                    prop_assert_eq!(found, expected.map(|page| page * PAGE), "modulo {} pages", modulus);
+                }
             }
             prop_assert_eq!(frames.taken(), model.runs(), "sorted, disjoint and joined");
         }
     }
+}
+
+#[test]
+fn what_lies_well_for_a_large_page_is_found_up_to_the_last_page() {
+    const LARGE_PAGE: u64 = 2 << 20;
+    let memory = |start, end| checked_overlay(&[MemoryRegion::new(start, end, MemoryRegionKind::USABLE)]);
+    let find = |regions: &Regions, len, addr| Frames::new(regions).find_congruent(len, addr, LARGE_PAGE);
+    let addr = 0xffff_ffff_8012_3000;
+    let regions = memory(0x30_0000, 0x50_0000);
+    // The first one at or behind 3 MiB that ends in 12_3000 modulo 2 MiB is at 32_3000.
+    assert_eq!(find(&regions, 0x50_0000 - 0x32_3000, addr), Some(0x32_3000));
+    assert_eq!(find(&regions, 0x50_0000 - 0x32_3000 + PAGE, addr), None, "one page too many");
+    // One that begins there, one that ends there, and one that ends a page behind it.
+    assert_eq!(find(&memory(0x32_3000, 0x32_4000), PAGE, addr), Some(0x32_3000));
+    assert_eq!(find(&memory(0x31_0000, 0x32_3000), PAGE, addr), None);
+    assert_eq!(find(&memory(0x31_0000, 0x32_4000), PAGE, addr), Some(0x32_3000));
 }
 
 #[test]

@@ -92,6 +92,8 @@ pub(crate) fn kernel(segments_max: usize) -> impl Strategy<Value = TestKernel> {
         Just(Some(0x7123)),
         Just(Some(0x20_0000)),
         Just(Some(0x7fff_f000_0000)),
+        // Where the window to physical memory would be.
+        Just(Some(0xffff_8000_0010_0000)),
         Just(Some(0xffff_ffff_8000_0000)),
         // As high as it fits.
         Just(None),

@@ -1,45 +1,83 @@
-//! Loading: from a disk to fragmented memory.
+//! Loading: from any source to fragmented memory.
 
 use crate::cases;
+use crate::habits::{habits, habits_of_disks, of_a_disk};
 use crate::kernels::{TestKernel, kernel};
 use crate::support::kernel_file::{SegmentSpec, noise};
-use crate::support::machine::{FakeDisk, FakeMemory, check_loaded, manifest_of};
+use crate::support::machine::{
+    FakeMemory, FakeSource, GARBAGE, Habits, Medium, SharedMedium, bundle_of, check_loaded,
+    check_only_ours_was_written, load_kernel_of,
+};
 use crate::support::memory_map::checked_overlay;
 use ::elf::abi::{PF_R, PF_W, PF_X};
-use boot_info::{MemoryRegion, MemoryRegionKind};
+use boot_info::{KernelConfig, MemoryRegion, MemoryRegionKind};
 use loader::BootError;
+use loader::bundle::{Bundle, COMMAND_LINE_MAX, Piece, PieceKind};
+use loader::checksum::checksum;
 use loader::e820::Regions;
+use loader::elf::Kernel;
 use loader::error::Purpose;
 use loader::frames::Frames;
-use loader::load::{LoadedKernel, load_kernel};
-use loader::manifest::{Manifest, head_len};
+use loader::load::{LoadedKernel, PIECES_MAX, PhysicalMemory, load_command_line, load_kernel, load_piece};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 const PAGE: u64 = layout::PAGE_LEN as u64;
+const LARGE_PAGE: u64 = 2 << 20;
 const LBA: u64 = 77;
 
-/// A machine that a kernel is loaded on.
+/// A machine that a bundle is loaded on.
 struct Machine {
     regions: Regions,
-    disk: FakeDisk,
+    bundle: Bundle,
     memory: FakeMemory,
+    medium: SharedMedium,
+    source: FakeSource,
 }
 
 impl Machine {
-    fn new(regions: Regions, file: &[u8]) -> Self {
-        Self { regions, disk: FakeDisk::new(LBA, file), memory: FakeMemory::default() }
+    /// With a kernel in its bundle, and nothing else.
+    fn new(regions: Regions, file: &[u8], habits: &Habits) -> Self {
+        Self::with_command_line(regions, file, habits, &[])
+    }
+
+    fn with_command_line(regions: Regions, file: &[u8], habits: &Habits, command_line: &[u8]) -> Self {
+        let (bundle, bytes) = bundle_of(file, command_line, KernelConfig::DEFAULT);
+        let memory = FakeMemory::default();
+        let medium = Medium::new(habits, &bytes, &memory);
+        let source = FakeSource::new(&medium, LBA);
+        Self { regions, bundle, memory, medium, source }
+    }
+
+    /// Changes bytes of a piece where it lies.
+    fn change(&self, piece: &Piece, change: impl FnOnce(&mut [u8])) {
+        let range =
+            usize::try_from(piece.offset).unwrap()..usize::try_from(piece.offset + piece.len).unwrap();
+        change(&mut self.medium.borrow_mut().bytes[range]);
     }
 
     /// Loads the kernel; gives also the memory that was taken. Whatever comes of it, nothing else was written.
-    fn load(&mut self, manifest: &Manifest<'_>) -> (Result<LoadedKernel, BootError>, Vec<MemoryRegion>) {
-        let mut frames = Frames::new(&self.regions);
+    fn load(&mut self) -> (Result<LoadedKernel, BootError>, Vec<MemoryRegion>) {
+        let Self { regions, bundle, memory, medium, source } = self;
+        let mut frames = Frames::new(regions);
         let mut loaded = LoadedKernel::EMPTY;
-        let result = load_kernel(&mut self.disk, &mut self.memory, &mut frames, manifest, &mut loaded);
+        let result = load_kernel_of(medium, source, memory, &mut frames, bundle, &mut loaded);
         let taken = frames.taken().to_vec();
-        let is_taken = |addr| taken.iter().any(|run| run.start_addr <= addr && addr < run.end_addr);
-        assert!(self.memory.touched().all(is_taken));
+        check_only_ours_was_written(memory, &taken);
         (result.map(|()| loaded), taken)
+    }
+
+    /// Loads a kernel that has to be loaded, and checks it.
+    fn load_and_check(&mut self, kernel: &TestKernel, file: &[u8]) -> LoadedKernel {
+        let (result, taken) = self.load();
+        let loaded = result.unwrap_or_else(|error| panic!("{error}"));
+        check_loaded(&kernel.expected(file), &loaded.pieces, &taken, &self.memory);
+        loaded
+    }
+
+    fn load_command_line(&mut self, target_addr: u64) -> Result<usize, BootError> {
+        let piece = self.bundle.command_line.as_ref();
+        load_command_line(&mut self.source, &mut self.memory, piece, target_addr)
     }
 }
 
@@ -57,6 +95,11 @@ fn memory(runs: &[(u64, u64)]) -> Regions {
 
 fn fragments() -> impl Strategy<Value = Regions> {
     vec((1..5u64, prop_oneof![1..4u64, 1..60u64]), 1..20).prop_map(|runs| memory(&runs))
+}
+
+/// Runs around the length of a large page and of the kernels here, so that one lies well here and not there.
+fn large_fragments() -> impl Strategy<Value = Regions> {
+    vec((1..600u64, prop_oneof![1..100u64, 100..1200u64, 1200..5000u64]), 1..6).prop_map(|runs| memory(&runs))
 }
 
 /// More than any kernel of these tests needs, in one piece.
@@ -79,79 +122,206 @@ fn pages_len(kernel: &TestKernel) -> u64 {
     kernel.pages().len() as u64 * PAGE
 }
 
+/// Flips the bits of `pattern` from a bit on. Gives the first byte that changed.
+fn damage(bytes: &mut [u8], first_bit: usize, pattern: u32) -> Option<usize> {
+    let bits = (first_bit..first_bit + 32).enumerate().filter(|(index, _)| pattern & 1 << index != 0);
+    let bits: Vec<_> = bits.map(|(_, bit)| bit).filter(|bit| bit / 8 < bytes.len()).collect();
+    bits.iter().for_each(|bit| bytes[bit / 8] ^= 1 << (bit % 8));
+    bits.first().map(|bit| bit / 8)
+}
+
+/// What was told of a damaged piece.
+fn damaged_piece<T>(result: Result<T, BootError>) -> Option<(PieceKind, u64)> {
+    match result.err() {
+        Some(BootError::PieceDamaged { what, len, .. }) => Some((what, len)),
+        _ => None,
+    }
+}
+
 proptest! {
-    #![proptest_config(cases(64))]
+    #![proptest_config(cases(96))]
 
     #[test]
     fn every_byte_ends_at_its_address_and_every_other_byte_of_the_pages_is_zero(
         kernel in kernel(8),
         regions in fragments(),
+        habits in habits(),
     ) {
         let file = kernel.file();
-        let mut machine = Machine::new(regions, &file);
-        let (result, taken) = machine.load(&manifest_of(&file, LBA));
+        let mut machine = Machine::new(regions, &file, &habits);
         let free = Frames::new(&machine.regions).free_len();
         let needed = pages_len(&kernel);
         if needed > free {
             let (needed, free) = (needed / 1024, free / 1024);
             let expected = BootError::OutOfMemory { what: Purpose::Kernel, needed, free };
-            prop_assert_eq!(result.err(), Some(expected));
+            prop_assert_eq!(machine.load().0.err(), Some(expected));
         } else {
-            let loaded = result.map_err(|error| TestCaseError::fail(error.to_string()))?;
-            check_loaded(&kernel.expected(&file), &loaded.pieces, &taken, &machine.memory);
-            let sectors = file.len().div_ceil(512) as u64;
-            prop_assert!(machine.disk.sectors_read.iter().copied().eq(LBA..LBA + sectors));
+            machine.load_and_check(&kernel, &file);
         }
     }
 
     #[test]
-    fn where_memory_allows_all_pieces_lie_at_one_distance(kernel in kernel(16)) {
+    fn where_memory_has_room_all_pieces_lie_at_one_distance_and_well_for_large_pages(
+        kernel in kernel(16),
+        regions in large_fragments(),
+        habits in habits(),
+    ) {
         let file = kernel.file();
-        let mut machine = Machine::new(plenty(), &file);
-        let (result, taken) = machine.load(&manifest_of(&file, LBA));
-        let loaded = result.map_err(|error| TestCaseError::fail(error.to_string()))?;
-        check_loaded(&kernel.expected(&file), &loaded.pieces, &taken, &machine.memory);
-        let distance = loaded.pieces[0].virtual_addr.wrapping_sub(loaded.pieces[0].physical_addr);
-        for piece in &loaded.pieces {
-            prop_assert_eq!(piece.virtual_addr.wrapping_sub(piece.physical_addr), distance);
+        let pages = kernel.pages();
+        let (first, last) = (*pages.keys().next().unwrap(), *pages.keys().last().unwrap());
+        let span = last - first + PAGE;
+        // Every page from which as much memory is free as lies between the kernel's ends.
+        let fits: Vec<_> = regions.iter().flat_map(|region| {
+            let starts = (region.start_addr..region.end_addr).step_by(4096);
+            starts.filter(move |start| region.kind == MemoryRegionKind::USABLE && start + span <= region.end_addr)
+        }).collect();
+        let fits_large_pages = fits.iter().any(|start| start.abs_diff(first).is_multiple_of(LARGE_PAGE));
+        let mut machine = Machine::new(regions, &file, &habits);
+        if pages_len(&kernel) > Frames::new(&machine.regions).free_len() {
+            return Ok(());
+        }
+        let loaded = machine.load_and_check(&kernel, &file);
+        let distances = loaded.pieces.iter().map(|piece| piece.virtual_addr.wrapping_sub(piece.physical_addr));
+        let distances: std::collections::BTreeSet<_> = distances.collect();
+        if !fits.is_empty() {
+            prop_assert_eq!(distances.len(), 1, "one distance");
+        }
+        if fits_large_pages {
+            prop_assert!(distances.iter().all(|distance| distance.is_multiple_of(LARGE_PAGE)), "well for large pages");
         }
     }
 
     #[test]
-    fn every_burst_of_up_to_32_damaged_bits_is_reported(
+    fn every_burst_of_up_to_32_damaged_bits_is_told_of_the_piece_that_has_it(
         kernel in kernel(3),
         position in any::<prop::sample::Index>(),
         pattern in 1..u32::MAX,
+        habits in habits(),
     ) {
         let file = kernel.file();
-        let mut damaged = file.clone();
-        let bit = position.index(file.len() * 8);
-        for offset in (0..32).filter(|offset| pattern & 1 << offset != 0) {
-            if let Some(byte) = damaged.get_mut((bit + offset) / 8) {
-                *byte ^= 1 << ((bit + offset) % 8);
-            }
-        }
-        prop_assume!(damaged != file);
-        let first_damage = file.iter().zip(&damaged).position(|(a, b)| a != b).unwrap() as u64;
-        let manifest = manifest_of(&file, LBA);
-        let (result, _) = Machine::new(plenty(), &damaged).load(&manifest);
-        let head_len = head_len(file.len() as u64);
-        let checked_len = if first_damage < head_len { head_len } else { file.len() as u64 };
-        match result.err() {
-            Some(BootError::KernelDamaged { len, .. }) => prop_assert_eq!(len, checked_len),
-            other => prop_assert!(false, "{:?}", other),
-        }
+        let mut machine = Machine::new(plenty(), &file, &habits);
+        let mut first_damage = None;
+        machine.change(&machine.bundle.kernel, |bytes| {
+            first_damage = damage(bytes, position.index(file.len() * 8), pattern);
+        });
+        prop_assume!(first_damage.is_some());
+        let headers = machine.bundle.kernel_headers.len;
+        let expected = if (first_damage.unwrap() as u64) < headers {
+            (PieceKind::KernelHeaders, headers)
+        } else {
+            (PieceKind::Kernel, file.len() as u64)
+        };
+        prop_assert_eq!(damaged_piece(machine.load().0), Some(expected));
     }
 
     #[test]
-    fn a_sector_that_cannot_be_read_ends_the_boot(kernel in kernel(4), sector in any::<prop::sample::Index>()) {
+    fn damage_that_comes_after_the_headers_were_read_is_told_of_the_kernel(
+        kernel in kernel(3),
+        position in any::<prop::sample::Index>(),
+        pattern in 1..u32::MAX,
+        habits in habits(),
+    ) {
         let file = kernel.file();
-        let lba = LBA + sector.index(file.len().div_ceil(512)) as u64;
-        let mut machine = Machine::new(plenty(), &file);
-        machine.disk.bad_lba = Some(lba);
-        let (result, _) = machine.load(&manifest_of(&file, LBA));
-        prop_assert_eq!(result.err(), Some(BootError::DiskRead { lba, status: 1, tries: 3 }));
+        let mut machine = Machine::new(plenty(), &file, &habits);
+        let mut loaded = LoadedKernel { kernel: Kernel::parse(&file, file.len() as u64).unwrap(), ..LoadedKernel::EMPTY };
+        let mut damaged = None;
+        machine.change(&machine.bundle.kernel, |bytes| {
+            damaged = damage(bytes, position.index(file.len() * 8), pattern);
+        });
+        prop_assume!(damaged.is_some());
+        let Machine { regions, bundle, memory, source, .. } = &mut machine;
+        let result = load_kernel(source, memory, &mut Frames::new(regions), &bundle.kernel, &mut loaded);
+        prop_assert_eq!(damaged_piece(result), Some((PieceKind::Kernel, file.len() as u64)));
     }
+
+    #[test]
+    fn a_sector_that_cannot_be_read_ends_the_boot(
+        kernel in kernel(4),
+        sector in any::<prop::sample::Index>(),
+        habits in habits_of_disks(),
+    ) {
+        let file = kernel.file();
+        let mut machine = Machine::new(plenty(), &file, &habits);
+        let sector_len = u64::from(habits.sector_len.unwrap());
+        let sectors = usize::try_from(machine.bundle.kernel.len.div_ceil(sector_len)).unwrap();
+        let bad = machine.bundle.kernel.offset / sector_len + sector.index(sectors) as u64;
+        machine.medium.borrow_mut().bad_sector = Some(bad);
+        let (result, _) = machine.load();
+        prop_assert_eq!(result.err(), Some(BootError::DiskRead { lba: LBA + bad, status: 1, tries: 3 }));
+    }
+
+    #[test]
+    fn a_piece_lies_whole_at_its_address_and_around_it_nothing_changes(
+        bytes in vec(any::<u8>(), 1..20_000),
+        target_addr in 0x10_0000..0x10_2000u64,
+        habits in habits(),
+    ) {
+        let memory = FakeMemory::default();
+        let offset = layout::PIECE_ALIGNMENT as usize;
+        let medium = Medium::new(&habits, &[vec![0; offset], bytes.clone()].concat(), &memory);
+        let piece = Piece::new(offset as u64, &bytes);
+        let mut source = FakeSource::new(&medium, LBA);
+        let found = load_piece(&mut source, &mut memory.clone(), PieceKind::Kernel, &piece, target_addr).unwrap().to_vec();
+        medium.borrow_mut().check_read_once(&piece);
+        prop_assert!(found == bytes);
+        let target = target_addr..target_addr + piece.len;
+        for page_addr in memory.touched() {
+            for (addr, found) in (page_addr..).zip(memory.page(page_addr).unwrap()) {
+                let expected = if target.contains(&addr) { bytes[usize::try_from(addr - target_addr).unwrap()] } else { GARBAGE };
+                prop_assert_eq!(found, expected, "at {:#x}", addr);
+            }
+        }
+        let pages = (target.end - 1) / PAGE - target.start / PAGE + 1;
+        prop_assert_eq!(memory.touched().len() as u64, pages);
+    }
+
+    #[test]
+    fn the_command_line_is_the_one_that_was_given(text in "\\PC{1,200}", habits in habits()) {
+        let (_, file) = simple_kernel(0x20_0000, 0x1000, 1);
+        // Where it lies in the boot info is no matter of pages.
+        let target_addr = 0x20_0008;
+        let mut machine = Machine::with_command_line(plenty(), &file, &habits, text.as_bytes());
+        prop_assert_eq!(machine.load_command_line(target_addr), Ok(text.len()));
+        prop_assert_eq!(machine.memory.bytes(target_addr, text.len() as u64), text.as_bytes());
+    }
+
+    #[test]
+    fn every_burst_of_damaged_bits_in_the_command_line_is_told(
+        text in "\\PC{1,200}",
+        position in any::<prop::sample::Index>(),
+        pattern in 1..u32::MAX,
+        habits in habits(),
+    ) {
+        let (_, file) = simple_kernel(0x20_0000, 0x1000, 1);
+        let mut machine = Machine::with_command_line(plenty(), &file, &habits, text.as_bytes());
+        let mut damaged = None;
+        machine.change(&machine.bundle.command_line.unwrap(), |bytes| {
+            damaged = damage(bytes, position.index(text.len() * 8), pattern);
+        });
+        prop_assume!(damaged.is_some());
+        let expected = (PieceKind::CommandLine, text.len() as u64);
+        prop_assert_eq!(damaged_piece(machine.load_command_line(0x20_0000)), Some(expected));
+    }
+}
+
+/// Sources that differ from each other in what they do with a read: in the length of their sectors, in how many they
+/// give, and in whether these go straight to memory.
+fn some_habits() -> Vec<Habits> {
+    let mut all = Vec::new();
+    for sector_len in [Some(layout::SECTOR_LEN), Some(layout::CD_SECTOR_LEN), None] {
+        for chunk in [1, 8, 127] {
+            let kinds = [0, u64::MAX, 0x5555_5555_5555_5555].into_iter();
+            all.extend(kinds.map(|straight| Habits { sector_len, chunks: vec![chunk], straight }));
+        }
+    }
+    all
+}
+
+#[test]
+fn a_kernel_that_may_lie_anywhere_lies_where_large_pages_can_map_it() {
+    let (kernel, file) = simple_kernel(0xffff_ffff_8012_3000, 0x1000, 0x1000);
+    let loaded = Machine::new(plenty(), &file, &of_a_disk()).load_and_check(&kernel, &file);
+    assert_eq!(loaded.pieces[0].physical_addr, 0x12_3000, "the lowest address from 1 MiB on");
 }
 
 #[test]
@@ -162,44 +332,59 @@ fn a_segment_linked_lower_than_its_file_offset_is_loaded() {
         let (kernel, mut file) = simple_kernel(virtual_addr, file_offset, 0x1_1000);
         // What follows in the file belongs to no segment.
         file.extend(noise(4, 0x4_0000));
-        let mut machine = Machine::new(plenty(), &file);
-        let (result, taken) = machine.load(&manifest_of(&file, LBA));
-        let loaded = result.unwrap_or_else(|error| panic!("{error}"));
-        check_loaded(&kernel.expected(&file), &loaded.pieces, &taken, &machine.memory);
+        for habits in some_habits() {
+            Machine::new(plenty(), &file, &habits).load_and_check(&kernel, &file);
+        }
     }
 }
 
 #[test]
-fn a_file_shorter_than_the_manifest_says_is_damaged_or_cannot_be_read() {
+fn a_segment_that_ends_inside_a_word_of_the_checksum_does_not_count_as_damaged() {
+    for file_len in 0x1001..0x1005 {
+        let (kernel, mut file) = simple_kernel(0x20_0000, 0x1000, file_len);
+        file.extend(noise(4, 0x1234));
+        for habits in some_habits() {
+            Machine::new(plenty(), &file, &habits).load_and_check(&kernel, &file);
+        }
+    }
+}
+
+#[test]
+fn a_source_that_ends_too_soon_is_damaged_or_cannot_be_read() {
     let (_, file) = simple_kernel(0x20_0000, 0x1000, 70_000);
-    let manifest = manifest_of(&file, LBA);
     for len in [1, 100, 512, 65_024, 65_025, 70_000] {
-        let (result, _) = Machine::new(plenty(), &file[..len]).load(&manifest);
-        let error = result.err().expect("the kernel is not whole");
-        assert!(matches!(error, BootError::KernelDamaged { .. } | BootError::DiskRead { .. }), "{error}");
+        for habits in some_habits() {
+            let mut machine = Machine::new(plenty(), &file, &habits);
+            let end = usize::try_from(machine.bundle.kernel.offset).unwrap() + len;
+            let end = habits.sector_len.map_or(end, |sector_len| end.next_multiple_of(sector_len as usize));
+            machine.medium.borrow_mut().bytes.truncate(end);
+            let error = machine.load().0.err().expect("the kernel is not whole");
+            assert!(matches!(error, BootError::PieceDamaged { .. } | BootError::DiskRead { .. }), "{error}");
+        }
     }
 }
 
 #[test]
 fn what_fills_up_the_last_sector_does_not_count() {
     let (kernel, file) = simple_kernel(0x20_0000, 0x1000, 70_001);
-    let manifest = manifest_of(&file, LBA);
-    let padded = [&file[..], &[0xff; 100]].concat();
-    let mut machine = Machine::new(plenty(), &padded);
-    let (result, taken) = machine.load(&manifest);
-    let loaded = result.unwrap_or_else(|error| panic!("{error}"));
-    check_loaded(&kernel.expected(&file), &loaded.pieces, &taken, &machine.memory);
+    for habits in some_habits() {
+        let mut machine = Machine::new(plenty(), &file, &habits);
+        let end = usize::try_from(machine.bundle.len).unwrap();
+        machine.medium.borrow_mut().bytes[end..].fill(0x77);
+        machine.load_and_check(&kernel, &file);
+    }
 }
 
 #[test]
 fn a_kernel_in_more_pieces_than_there_is_room_for_is_refused() {
-    let (_, file) = simple_kernel(0x20_0000, 0x1000, 65 * 4096);
-    let manifest = manifest_of(&file, LBA);
-    let (result, _) = Machine::new(memory(&[(1, 1); 70]), &file).load(&manifest);
-    assert_eq!(result.err(), Some(BootError::TooFragmented { expected: 64 }));
-    let (_, file) = simple_kernel(0x20_0000, 0x1000, 64 * 4096);
-    let (result, _) = Machine::new(memory(&[(1, 1); 70]), &file).load(&manifest_of(&file, LBA));
-    assert_eq!(result.map(|loaded| loaded.pieces.len()).map_err(|error| error.to_string()), Ok(64));
+    let load = |pages: usize| {
+        let (_, file) = simple_kernel(0x20_0000, 0x1000, pages * 4096);
+        let pages_apart = memory(&[(1, 1); PIECES_MAX + 6]);
+        let (result, _) = Machine::new(pages_apart, &file, &of_a_disk()).load();
+        result.map(|loaded| loaded.pieces.len())
+    };
+    assert_eq!(load(PIECES_MAX), Ok(PIECES_MAX));
+    assert_eq!(load(PIECES_MAX + 1), Err(BootError::TooFragmented { expected: PIECES_MAX }));
 }
 
 #[test]
@@ -214,10 +399,61 @@ fn segments_may_share_bytes_of_the_file() {
     };
     let data =
         SegmentSpec { flags: PF_R | PF_W, virtual_addr: 0x30_0000, memory_len: 0x5000, ..code.clone() };
-    let kernel = TestKernel::new(vec![code, data], 0x20_0000);
+    // The third one shares only what the second one has first.
+    let constants = SegmentSpec {
+        flags: PF_R,
+        virtual_addr: 0x40_0800,
+        file_offset: 0x1800,
+        file_len: 0x3001,
+        memory_len: 0x3001,
+        align: 1,
+    };
+    let kernel = TestKernel::new(vec![code, data, constants], 0x20_0000);
     let file = kernel.file();
-    let mut machine = Machine::new(plenty(), &file);
-    let (result, taken) = machine.load(&manifest_of(&file, LBA));
-    let loaded = result.unwrap_or_else(|error| panic!("{error}"));
-    check_loaded(&kernel.expected(&file), &loaded.pieces, &taken, &machine.memory);
+    for habits in some_habits() {
+        Machine::new(plenty(), &file, &habits).load_and_check(&kernel, &file);
+    }
+}
+
+#[test]
+fn the_longest_command_line_is_loaded_to_its_last_byte() {
+    let (_, file) = simple_kernel(0x20_0000, 0x1000, 1);
+    let longest = "é".repeat(COMMAND_LINE_MAX / 2);
+    for habits in some_habits() {
+        let mut machine = Machine::with_command_line(plenty(), &file, &habits, longest.as_bytes());
+        assert_eq!(machine.load_command_line(0x20_0000), Ok(COMMAND_LINE_MAX));
+        assert_eq!(machine.memory.bytes(0x20_0000, COMMAND_LINE_MAX as u64), longest.as_bytes());
+    }
+}
+
+#[test]
+fn without_a_command_line_nothing_is_read() {
+    let (_, file) = simple_kernel(0x20_0000, 0x1000, 1);
+    let mut machine = Machine::new(plenty(), &file, &of_a_disk());
+    machine.medium.borrow_mut().bytes.clear();
+    assert_eq!(machine.load_command_line(0x20_0000), Ok(0));
+    assert_eq!(machine.memory.touched(), []);
+}
+
+#[test]
+fn a_command_line_that_is_no_text_is_refused_with_the_place() {
+    let (_, file) = simple_kernel(0x20_0000, 0x1000, 1);
+    for habits in some_habits() {
+        for (bytes, valid) in [(&b"log=\xff"[..], 4), (b"\xc3", 0), (b"caf\xc3\xa9 \xe2\x82", 6)] {
+            let mut machine = Machine::with_command_line(plenty(), &file, &habits, bytes);
+            let refused =
+                |error| matches!(error, Some(BootError::BundleField { found, .. }) if found == valid);
+            assert!(refused(machine.load_command_line(0x20_0000).err()), "{bytes:x?}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_checksum_is_told_with_both_numbers() {
+    let (_, file) = simple_kernel(0x20_0000, 0x1000, 5000);
+    let mut machine = Machine::new(plenty(), &file, &of_a_disk());
+    machine.bundle.kernel.checksum = 1;
+    let (what, len) = (PieceKind::Kernel, file.len() as u64);
+    let expected = BootError::PieceDamaged { what, len, found: checksum(&file), expected: 1 };
+    assert_eq!(machine.load().0.err(), Some(expected));
 }

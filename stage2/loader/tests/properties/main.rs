@@ -1,15 +1,18 @@
-//! What stage2's library promises, tried with inputs that nobody thought of.
+//! What the loader's library promises, tried with inputs that nobody thought of.
 //!
 //! The machine is made of ordinary memory (`support`); what a result has to be is said there once more, in the
 //! plainest way, and compared.
 
+mod bundle;
 mod e820;
 mod elf;
 mod frames;
+mod habits;
 mod kernels;
 mod load;
-mod manifest;
 mod paging;
+mod plan;
+mod reader;
 mod support;
 
 use proptest::test_runner::Config;

@@ -1,136 +1,48 @@
 //! Page tables, as the CPU would walk them: every byte has its frame and its rights, and nothing else is there.
 
 use crate::cases;
+use crate::support::address_plan::{HIGHER_HALF, checked_plan};
+use crate::support::address_space::{Built, Order, table_count};
 use crate::support::memory_map::checked_overlay;
-use crate::support::page_walk::{Arena, Mapping, joined, mappings};
-use boot_info::{KernelConfig, KernelSegment, MemoryRegion, MemoryRegionKind, SegmentRights, StackLocation};
+use boot_info::{
+    AddressWish, KernelConfig, KernelSegment, MemoryRegion, MemoryRegionKind, SegmentRights, StackLocation,
+};
 use loader::BootError;
 use loader::e820::{Regions, USABLE_END};
+use loader::elf::{Kernel, PageRun, Segment};
 use loader::error::Purpose;
 use loader::frames::{Frames, RUNS_MAX};
-use loader::paging::{AddressSpace, PagingFeatures};
+use loader::paging::PagingFeatures;
+use loader::plan::{AddressPlan, Machine};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 const PAGE: u64 = layout::PAGE_LEN as u64;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
-const HIGHER_HALF: u64 = 0xffff_8000_0000_0000;
 
-/// What the kernel gets, and the memory that it was made of.
-struct Built {
-    found: Vec<Mapping>,
-    stack: StackLocation,
-    taken: Vec<MemoryRegion>,
-    table_addrs: Vec<u64>,
-}
-
-/// Maps everything that a kernel is given, in the order of stage2.
-fn build(
-    regions: &Regions,
-    frames: &mut Frames<'_>,
-    pieces: &[KernelSegment],
-    config: &KernelConfig,
-    features: PagingFeatures,
-) -> Result<Built, BootError> {
-    let arena = Arena::default();
-    // SAFETY: the arena has a page for each frame, which nobody else knows.
-    let mut space = unsafe { AddressSpace::new(frames, &arena, features)? };
-    space.map_kernel(pieces)?;
-    space.map_physical_memory(config, regions)?;
-    space.map_first_mib()?;
-    let stack = space.map_stack(config.stack_len)?;
-    let root_addr = space.root_addr();
-    let found = mappings(&arena, root_addr, features);
-    Ok(Built { found, stack, taken: frames.taken().to_vec(), table_addrs: arena.frames() })
-}
-
-/// Everything but the stack, as DESIGN.md tells it.
-fn expected(
-    regions: &Regions,
-    pieces: &[KernelSegment],
-    config: &KernelConfig,
-    features: PagingFeatures,
-) -> Vec<Mapping> {
-    let data_executable = !features.no_execute;
-    let mut expected = Vec::new();
-    for piece in pieces {
-        expected.push(Mapping {
-            virtual_addr: piece.virtual_addr,
-            physical_addr: piece.physical_addr,
-            len: piece.len,
-            writable: piece.rights == SegmentRights::READ_WRITE,
-            executable: piece.rights == SegmentRights::READ_EXECUTE || data_executable,
-        });
-    }
-    let in_kernel =
-        |addr| pieces.iter().any(|piece| piece.virtual_addr <= addr && addr - piece.virtual_addr < piece.len);
-    for addr in (PAGE..MIB).step_by(4096).filter(|&addr| !in_kernel(addr)) {
-        let mode_switch = addr == u64::from(layout::MODE_SWITCH_PAGE_ADDR);
-        expected.push(Mapping {
-            virtual_addr: addr,
-            physical_addr: addr,
-            len: PAGE,
-            writable: !mode_switch,
-            executable: mode_switch || data_executable,
-        });
-    }
-    let mut window_end = 0;
-    let memory = regions
-        .iter()
-        .filter(|region| !matches!(region.kind, MemoryRegionKind::RESERVED | MemoryRegionKind::BAD));
-    let memory =
-        memory.map(|region| (region.start_addr / PAGE * PAGE, region.end_addr.next_multiple_of(PAGE)));
-    for (start, end) in [(0, 4 * GIB)].into_iter().chain(memory) {
-        let start = start.max(window_end);
-        expected.push(Mapping {
-            virtual_addr: config.physical_memory_offset + start,
-            physical_addr: start,
-            len: end.saturating_sub(start),
-            writable: true,
-            executable: data_executable,
-        });
-        window_end = window_end.max(end);
-    }
-    joined(expected)
-}
-
-/// Checks the stack and takes it out of what was found.
-fn check_stack(built: &mut Built, len: u64, features: PagingFeatures) {
-    let Built { found, stack, taken, table_addrs } = built;
-    assert_eq!(stack.top_addr - stack.bottom_addr, len);
-    assert!(stack.bottom_addr >= HIGHER_HALF && stack.bottom_addr.is_multiple_of(PAGE));
-    let (of_stack, others): (Vec<_>, Vec<_>) = found.drain(..).partition(|mapping| {
-        mapping.virtual_addr < stack.top_addr && stack.bottom_addr < mapping.virtual_addr + mapping.len
-    });
-    *found = others;
-    let mut next = stack.bottom_addr;
-    for mapping in of_stack {
-        assert_eq!(mapping.virtual_addr, next, "no hole, and nothing below it");
-        assert!(mapping.writable && mapping.executable != features.no_execute);
-        next += mapping.len;
-        let run = taken.iter().find(|run| {
-            run.start_addr <= mapping.physical_addr && mapping.physical_addr + mapping.len <= run.end_addr
-        });
-        assert_eq!(run.expect("the stack lies in memory that was taken").kind, MemoryRegionKind::BOOTLOADER);
-        let in_stack =
-            |addr: &u64| (mapping.physical_addr..mapping.physical_addr + mapping.len).contains(addr);
-        assert!(!table_addrs.iter().any(in_stack), "a table in the stack");
-    }
-    assert_eq!(next, stack.top_addr);
-    // Below it is the guard page; and nothing follows it so closely that it could be hit by running over its top.
-    let near = stack.bottom_addr - PAGE..=stack.top_addr;
-    assert!(!found.iter().any(|mapping| {
-        *near.start() < mapping.virtual_addr.saturating_add(mapping.len)
-            && mapping.virtual_addr <= *near.end()
-    }));
-}
-
-/// A kernel's page runs: where they are, and on which boundary their frames lie.
+/// A kernel's page runs: the gap before each in pages, its length in pages, its rights.
 #[derive(Clone, Debug)]
-struct Plan {
+struct KernelPages {
     base: u64,
     runs: Vec<(u64, u64, SegmentRights)>,
+}
+
+impl KernelPages {
+    /// The kernel that has these pages.
+    fn kernel(&self) -> Kernel {
+        let mut virtual_addr = self.base;
+        let mut kernel = Kernel { entry_addr: self.base, ..Kernel::EMPTY };
+        for (index, &(gap, pages, rights)) in (0..).zip(&self.runs) {
+            virtual_addr += gap * PAGE;
+            let len = pages * PAGE;
+            let (file_offset, file_len, memory_len) = (0, 0, len);
+            kernel.segments.push(Segment { index, file_offset, file_len, virtual_addr, memory_len, rights });
+            kernel.page_runs.push(PageRun { virtual_addr, len, rights });
+            virtual_addr += len;
+        }
+        kernel
+    }
 }
 
 fn rights() -> impl Strategy<Value = SegmentRights> {
@@ -138,46 +50,54 @@ fn rights() -> impl Strategy<Value = SegmentRights> {
 }
 
 /// Runs of pages, with gaps between them; now and then large enough for larger pages.
-fn plan() -> impl Strategy<Value = Plan> {
+fn kernel_pages() -> impl Strategy<Value = KernelPages> {
     let base = prop_oneof![
         Just(0x9000),
         Just(0xa_0000),
         Just(0x20_0000),
         Just(0x7fc0_0000_0000),
+        Just(HIGHER_HALF + MIB),
+        Just(HIGHER_HALF + GIB),
         Just(0xffff_ffff_8000_0000),
-        Just(0xffff_ffff_c000_0000 - 3 * PAGE),
         Just(0xffff_ff7f_fff0_0000),
+        // The last 2 MiB, and the last 1 GiB with a bit before it: as much as fits below the last page.
+        Just(0xffff_ffff_ffe0_0000),
+        Just(0xffff_ffff_c000_0000 - 3 * PAGE),
     ];
-    let pages = prop_oneof![8 => 1..40u64, 2 => 500..1600u64, 1 => Just(GIB / PAGE)];
+    let pages = prop_oneof![12 => 1..40u64, 3 => 500..1600u64, 1 => Just(GIB / PAGE)];
     let gap = prop_oneof![4 => Just(0), 4 => 1..20u64, 1 => 500..600u64];
-    (base, vec((gap, pages, rights()), 1..8)).prop_map(|(base, runs)| {
-        let mut huge = 0;
-        let runs = runs.into_iter().filter(|&(_, pages, _)| {
+    (base, vec((gap, pages, rights()), 1..8)).prop_map(|(base, mut runs)| {
+        let pages_left = (PAGE.wrapping_neg() - base) / PAGE;
+        let (mut pages_used, mut huge) = (0, 0);
+        runs.retain(|&(gap, pages, _)| {
             huge += u64::from(pages == GIB / PAGE);
-            pages < GIB / PAGE || huge == 1
+            let fits = pages_used + gap + pages <= pages_left && (pages < GIB / PAGE || huge == 1);
+            pages_used += if fits { gap + pages } else { 0 };
+            fits
         });
-        Plan { base, runs: runs.collect() }
+        if runs.is_empty() {
+            runs.push((0, 1, SegmentRights::READ_EXECUTE));
+        }
+        KernelPages { base, runs }
     })
 }
 
-/// Takes the frames of a plan: at one distance, if there is room.
-fn pieces(plan: &Plan, frames: &mut Frames<'_>, mut wish: u64) -> Option<Vec<KernelSegment>> {
-    let mut virtual_addr = plan.base;
+/// Takes the frames of a kernel: at one distance, if there is room.
+fn pieces(kernel: &Kernel, frames: &mut Frames<'_>, mut wish: u64) -> Vec<KernelSegment> {
     let mut pieces = Vec::new();
-    for &(gap, pages, rights) in &plan.runs {
-        virtual_addr = virtual_addr.checked_add(gap * PAGE)?;
-        let mut len = pages * PAGE;
+    for &PageRun { mut virtual_addr, mut len, rights } in &kernel.page_runs {
         while len > 0 {
-            let range = frames.take_some(wish, len, MemoryRegionKind::KERNEL, Purpose::Kernel).ok()?;
+            let range = frames.take_some(wish, len, MemoryRegionKind::KERNEL, Purpose::Kernel);
+            let range = range.unwrap_or_else(|error| panic!("{error}"));
             let part_len = range.end - range.start;
             let physical_addr = range.start;
             pieces.push(KernelSegment { virtual_addr, physical_addr, len: part_len, rights, reserved: 0 });
-            virtual_addr = virtual_addr.checked_add(part_len)?;
+            virtual_addr += part_len;
             wish = range.end;
             len -= part_len;
         }
     }
-    (virtual_addr <= PAGE.wrapping_neg()).then_some(pieces)
+    pieces
 }
 
 fn features() -> impl Strategy<Value = PagingFeatures> {
@@ -187,156 +107,250 @@ fn features() -> impl Strategy<Value = PagingFeatures> {
 
 fn config() -> impl Strategy<Value = KernelConfig> {
     let stack_len = prop_oneof![Just(PAGE), (1..80u64).prop_map(|pages| pages * PAGE), Just(4 * MIB)];
-    let offset = prop_oneof![
-        3 => Just(HIGHER_HALF),
-        1 => Just(HIGHER_HALF + GIB),
-        1 => Just(HIGHER_HALF + (1 << 46) - GIB),
-        1 => Just(1 << 40),
+    let wish = prop_oneof![
+        4 => Just(AddressWish::Default),
+        1 => Just(AddressWish::Fixed(HIGHER_HALF + GIB)),
+        1 => Just(AddressWish::Fixed(HIGHER_HALF + USABLE_END)),
+        1 => Just(AddressWish::Fixed(1 << 40)),
+        1 => Just(AddressWish::Fixed((16 * GIB).wrapping_neg())),
     ];
-    (stack_len, offset)
+    (stack_len, wish)
         .prop_map(|(stack_len, physical_memory_offset)| KernelConfig { stack_len, physical_memory_offset })
 }
 
-/// Memory below 4 GiB in a few large runs, and anything above.
+/// Memory as every PC has it in the first MiB; below 4 GiB in a few large runs, with other things in between; and anything
+/// above.
 fn regions() -> impl Strategy<Value = Regions> {
-    let kind = prop_oneof![
-        4 => Just(MemoryRegionKind::USABLE),
-        1 => Just(MemoryRegionKind::RESERVED),
-        1 => Just(MemoryRegionKind::ACPI_RECLAIMABLE),
-        1 => Just(MemoryRegionKind::ACPI_NVS),
-        1 => Just(MemoryRegionKind::BAD),
-    ];
+    let kind = || {
+        prop_oneof![
+            4 => Just(MemoryRegionKind::USABLE),
+            1 => Just(MemoryRegionKind::RESERVED),
+            1 => Just(MemoryRegionKind::ACPI_RECLAIMABLE),
+            1 => Just(MemoryRegionKind::ACPI_NVS),
+            1 => Just(MemoryRegionKind::FRAMEBUFFER),
+            1 => Just(MemoryRegionKind::BAD),
+            1 => Just(MemoryRegionKind(8)),
+        ]
+    };
     let start = prop_oneof![
         3 => 4 * GIB - 3 * PAGE..4 * GIB + 3 * PAGE,
         3 => 4 * GIB..9 * GIB,
         1 => Just(6 * GIB),
-        1 => USABLE_END - 2 * MIB..USABLE_END,
+        1 => USABLE_END - 2 * MIB..USABLE_END + PAGE,
     ];
     let len = prop_oneof![1..4 * PAGE, 1..4 * MIB, Just(2 * MIB), Just(GIB), Just(3 * GIB)];
-    let above = vec(
-        (start, len, kind).prop_map(|(start, len, kind)| MemoryRegion::new(start, start + len, kind)),
-        0..6,
-    );
+    let region = |(start, len, kind)| MemoryRegion::new(start, start + len, kind);
+    let above = vec((start, len, kind()).prop_map(region), 0..6);
+    let between = (16 * MIB..4 * GIB, 1..4 * PAGE, kind()).prop_map(region);
     let below = vec((1..4 * MIB, prop_oneof![1..MIB, 1..40 * MIB]), 0..6);
-    (below, above).prop_map(|(below, mut reports)| {
+    (below, vec(between, 0..6), above).prop_map(|(below, between, above)| {
+        let usable = |start, end| MemoryRegion::new(start, end, MemoryRegionKind::USABLE);
+        let mut reports = [between, above].concat();
+        reports.push(usable(0, 0x9_fc00));
+        reports.push(MemoryRegion::new(0xf_0000, MIB, MemoryRegionKind::RESERVED));
         // Pages of every size fit somewhere.
-        reports.push(MemoryRegion::new(GIB - 8 * MIB, 3 * GIB - PAGE, MemoryRegionKind::USABLE));
-        let mut start = MIB - 8 * PAGE;
+        reports.push(usable(GIB - 8 * MIB, 3 * GIB - PAGE));
+        let mut start = MIB;
         for (gap, len) in below {
-            reports.push(MemoryRegion::new(start + gap, start + gap + len, MemoryRegionKind::USABLE));
+            reports.push(usable(start + gap, start + gap + len));
             start += gap + len;
         }
-        // An overlay has no region of memory that passes the end of the window.
         checked_overlay(&reports)
-            .into_iter()
-            .filter(|region| region.end_addr <= USABLE_END || region.kind == MemoryRegionKind::RESERVED)
-            .collect()
     })
 }
 
 proptest! {
-    #![proptest_config(cases(32))]
+    #![proptest_config(cases(64))]
 
     #[test]
     fn every_byte_has_its_frame_and_its_rights_and_nothing_else_is_mapped(
-        plan in plan(),
+        kernel_pages in kernel_pages(),
         regions in regions(),
         config in config(),
         features in features(),
+        boot_info_pages in 1..20u64,
         wish in prop_oneof![Just(0), Just(GIB), Just(GIB + 2 * MIB), (0..2 * GIB).prop_map(|addr| addr / PAGE * PAGE)],
     ) {
-        let mut frames = Frames::new(&regions);
-        let wish = (wish + plan.base % MIB) / PAGE * PAGE;
-        let pieces = pieces(&plan, &mut frames, wish);
-        prop_assume!(pieces.is_some());
-        let pieces = pieces.unwrap();
-        let mut built = build(&regions, &mut frames, &pieces, &config, features)
-            .map_err(|error| TestCaseError::fail(error.to_string()))?;
-        check_stack(&mut built, config.stack_len, features);
-        prop_assert_eq!(built.found, expected(&regions, &pieces, &config, features));
-        for table_addr in built.table_addrs {
-            let is_ours = |run: &&MemoryRegion| run.start_addr <= table_addr && table_addr < run.end_addr;
-            prop_assert_eq!(built.taken.iter().find(is_ours).unwrap().kind, MemoryRegionKind::BOOTLOADER);
+        let kernel = kernel_pages.kernel();
+        let boot_info_len = boot_info_pages * PAGE;
+        // What is refused is refused for a reason, which is checked there.
+        if let Ok(plan) = checked_plan(&kernel, &config, &Machine::new(&regions, boot_info_len)) {
+            let mut frames = Frames::new(&regions);
+            let pieces = pieces(&kernel, &mut frames, wish + kernel_pages.base % MIB / PAGE * PAGE);
+            let order = Order { regions: &regions, pieces: &pieces, plan: &plan, boot_info_len, features };
+            let built = order.build(&mut frames).map_err(|error| TestCaseError::fail(error.to_string()))?;
+            order.check(&built);
         }
     }
 }
 
-/// So many free pages, in one piece or each for itself.
+/// Where things are when the kernel lies 2 GiB below the end of all addresses, as most do.
+const PLAN: AddressPlan = AddressPlan {
+    window_addr: HIGHER_HALF,
+    window_len: 4 * GIB,
+    stack: StackLocation {
+        bottom_addr: 0xffff_ff00_0000_0000 + PAGE,
+        top_addr: 0xffff_ff00_0000_0000 + (1 + STACK_PAGES) * PAGE,
+    },
+    boot_info_addr: 0xffff_ff00_0000_0000 + (1 + STACK_PAGES + 1) * PAGE,
+};
+
+const STACK_PAGES: u64 = 8;
+
+/// A kernel of three pages, in memory that is not for others.
+const KERNEL: KernelSegment = KernelSegment {
+    virtual_addr: 0xffff_ffff_8000_0000,
+    physical_addr: 8 * MIB,
+    len: 3 * PAGE,
+    rights: SegmentRights::READ_EXECUTE,
+    reserved: 0,
+};
+
+const FEATURES: PagingFeatures = PagingFeatures { no_execute: true, gib_pages: false };
+
+/// The memory of [`KERNEL`], conventional memory, and so many free pages: in one piece or each for itself.
 fn pages(count: u64, apart: bool) -> Regions {
     let page = |index| 16 * MIB + index * PAGE * if apart { 2 } else { 1 };
-    let region = |index| MemoryRegion::new(page(index), page(index) + PAGE, MemoryRegionKind::USABLE);
-    checked_overlay(&(0..count).map(region).collect::<Vec<_>>())
+    let free =
+        (0..count).map(|index| MemoryRegion::new(page(index), page(index) + PAGE, MemoryRegionKind::USABLE));
+    let kernel = MemoryRegion::new(KERNEL.physical_addr, 9 * MIB, MemoryRegionKind::KERNEL);
+    let conventional = MemoryRegion::new(0, 0x9_f000, MemoryRegionKind::USABLE);
+    checked_overlay(&free.chain([kernel, conventional]).collect::<Vec<_>>())
+}
+
+/// As [`PLAN`] has it, with one page of boot info.
+fn order<'a>(regions: &'a Regions, pieces: &'a [KernelSegment]) -> Order<'a> {
+    Order { regions, pieces, plan: &PLAN, boot_info_len: PAGE, features: FEATURES }
+}
+
+/// Builds it from the free pages of the same memory.
+fn build(order: &Order<'_>) -> Result<Built, BootError> {
+    order.build(&mut Frames::new(order.regions))
 }
 
 #[test]
 fn memory_that_ends_at_any_page_is_told_and_nothing_breaks() {
-    let config = KernelConfig { stack_len: 8 * PAGE, ..KernelConfig::DEFAULT };
-    let kernel = KernelSegment {
-        virtual_addr: 0xffff_ffff_8000_0000,
-        physical_addr: 8 * MIB,
-        len: 3 * PAGE,
-        rights: SegmentRights::READ_EXECUTE,
-        reserved: 0,
-    };
+    let plenty = pages(1000, false);
     for (gib_pages, apart) in [(false, false), (false, true), (true, false), (true, true)] {
-        let features = PagingFeatures { no_execute: true, gib_pages };
-        // PML4; kernel, window, first MiB, stack: PDPT, PD and PT, but for the window.
-        let needed = 1 + 3 + if gib_pages { 1 } else { 5 } + 3 + 3 + 8;
-        for count in 0..needed + 3 {
+        for count in 0..60 {
             let regions = pages(count, apart);
-            let result = build(&regions, &mut Frames::new(&regions), &[kernel], &config, features);
-            match result {
-                Ok(_) => assert!(count >= needed, "{count} pages were enough"),
+            let pieces = [KERNEL];
+            let features = PagingFeatures { no_execute: true, gib_pages };
+            let order = Order { features, ..order(&regions, &pieces) };
+            // The same with pages from elsewhere, of which there are enough.
+            let elsewhere = order.build(&mut Frames::new(&plenty)).unwrap_or_else(|error| panic!("{error}"));
+            let needed = table_count(&elsewhere.pages) as u64 + STACK_PAGES + 1;
+            match build(&order) {
+                Ok(built) => {
+                    assert!(count >= needed, "{count} of {needed} pages were enough");
+                    order.check(&built);
+                }
                 Err(BootError::OutOfMemory { what, free, .. }) => {
-                    assert!(count < needed, "{count} pages were not enough");
-                    assert!(matches!(what, Purpose::PageTables | Purpose::Stack));
+                    assert!(count < needed, "{count} of {needed} pages were not enough");
+                    assert!(matches!(what, Purpose::PageTables | Purpose::Stack | Purpose::BootInfo));
                     assert_eq!(free, 0);
                 }
                 Err(other) => panic!("{other}"),
+            }
+            if count > 0 && !apart {
+                // The PML4. Then PDPT, PD and PT for the kernel, the first MiB, and stack with boot info. The window's
+                // PDPT, a PD for each GiB that is no page of its own, and PTs where in the first GiB memory begins, ends
+                // or is read-only: in the first 2 MiB, at the kernel's 8 MiB, and at 16 MiB.
+                let of_window = 1 + if gib_pages { 1 } else { 4 } + 3;
+                assert_eq!(needed, 1 + 3 * 3 + of_window + STACK_PAGES + 1);
             }
         }
     }
 }
 
 #[test]
-fn a_kernel_mapped_twice_is_refused() {
+fn what_is_mapped_twice_is_refused() {
     let regions = pages(64, false);
-    let piece = |virtual_addr| KernelSegment {
-        virtual_addr,
-        physical_addr: 8 * MIB,
-        len: 2 * PAGE,
-        rights: SegmentRights::READ,
-        reserved: 0,
+    let refused = |order: &Order<'_>| build(order).err();
+    let already = |what, found| Some(BootError::AlreadyMapped { what, found });
+    let at = |virtual_addr| KernelSegment { virtual_addr, ..KERNEL };
+    let kernel_twice = [at(0x20_0000), at(0x20_2000)];
+    assert_eq!(refused(&order(&regions, &kernel_twice)), already(Purpose::Kernel, 0x20_2000));
+    let window_end = HIGHER_HALF + 4 * GIB;
+    let in_window = [at(window_end - PAGE)];
+    // A large page of the window would be there.
+    let large_page = window_end - 2 * MIB;
+    assert_eq!(refused(&order(&regions, &in_window)), already(Purpose::PhysicalMemory, large_page));
+    let pieces = [KERNEL];
+    for (bottom_addr, found) in
+        [(KERNEL.virtual_addr - 7 * PAGE, KERNEL.virtual_addr), (window_end - PAGE, window_end - PAGE)]
+    {
+        let stack = StackLocation { bottom_addr, top_addr: bottom_addr + STACK_PAGES * PAGE };
+        let plan = AddressPlan { stack, ..PLAN };
+        let order = Order { plan: &plan, ..order(&regions, &pieces) };
+        assert_eq!(refused(&order), already(Purpose::Stack, found));
+    }
+    for boot_info_addr in [PLAN.stack.top_addr - PAGE, KERNEL.virtual_addr, MIB - PAGE] {
+        let plan = AddressPlan { boot_info_addr, ..PLAN };
+        let order = Order { plan: &plan, ..order(&regions, &pieces) };
+        assert_eq!(refused(&order), already(Purpose::BootInfo, boot_info_addr));
+    }
+}
+
+#[test]
+fn the_kernel_wins_in_the_first_mib() {
+    let regions = pages(64, false);
+    // At the video memory, which the kernel does not get to see at this address.
+    let pieces = [KernelSegment { virtual_addr: 0xb_8000, ..KERNEL }];
+    let order = order(&regions, &pieces);
+    let built = build(&order).unwrap_or_else(|error| panic!("{error}"));
+    order.check(&built);
+    let page = built.pages.iter().find(|page| page.virtual_addr == 0xb_8000).unwrap();
+    assert_eq!((page.physical_addr, page.writable, page.cached), (KERNEL.physical_addr, false, true));
+}
+
+#[test]
+fn what_programs_know_by_heart_is_there() {
+    let regions = pages(64, false);
+    let pieces = [KERNEL];
+    let order = order(&regions, &pieces);
+    let built = build(&order).unwrap_or_else(|error| panic!("{error}"));
+    let at = |addr| built.pages.iter().find(|page| page.virtual_addr <= addr && addr <= page.last_addr());
+    let seen = |addr| {
+        at(addr).map(|page| {
+            let physical_addr = page.physical_addr + (addr - page.virtual_addr);
+            (physical_addr, page.writable, page.executable, page.cached)
+        })
     };
-    for (pieces, what, found) in [
-        ([piece(0x20_0000), piece(0x20_1000)], Purpose::Kernel, 0x20_1000),
-        (
-            [piece(0x20_0000), piece(HIGHER_HALF + 4 * GIB - PAGE)],
-            Purpose::PhysicalMemory,
-            HIGHER_HALF + 4 * GIB - 2 * MIB,
-        ),
+    for (what, virtual_addr, expected) in [
+        ("nothing at address 0", 0, None),
+        ("conventional memory", 0x1000, Some((0x1000, true, false, true))),
+        ("the mode-switch page", 0x8000, Some((0x8000, false, true, true))),
+        ("the mode-switch page in the window", HIGHER_HALF + 0x8000, Some((0x8000, false, false, true))),
+        ("the screen", 0xb_8000, Some((0xb_8000, true, false, false))),
+        ("the screen in the window", HIGHER_HALF + 0xb_8000, Some((0xb_8000, true, false, false))),
+        ("nothing at 1 MiB", MIB, None),
+        ("page 0 in the window", HIGHER_HALF, Some((0, true, false, true))),
+        ("the local APIC", HIGHER_HALF + 0xfee0_0000, Some((0xfee0_0000, true, false, false))),
+        ("the kernel's code", KERNEL.virtual_addr, Some((8 * MIB, false, true, true))),
+        ("its code in the window", HIGHER_HALF + 8 * MIB, Some((8 * MIB, false, false, true))),
+        ("nothing behind the window", HIGHER_HALF + 4 * GIB, None),
     ] {
-        let features = PagingFeatures { no_execute: true, gib_pages: false };
-        let result = build(&regions, &mut Frames::new(&regions), &pieces, &KernelConfig::DEFAULT, features);
-        assert_eq!(result.err(), Some(BootError::AlreadyMapped { what, found }));
+        assert_eq!(seen(virtual_addr), expected, "{what}");
     }
 }
 
 #[test]
 fn memory_in_too_many_pieces_is_told_as_such() {
     let regions = pages(200, true);
-    let features = PagingFeatures { no_execute: true, gib_pages: false };
+    let pieces = [];
     let too_fragmented = Some(BootError::TooFragmented { expected: RUNS_MAX });
     // All that can be taken goes to the stack, or before it to the kernel, so that a page table is what there is no room for.
-    let config = KernelConfig { stack_len: 120 * PAGE, ..KernelConfig::DEFAULT };
-    let result = build(&regions, &mut Frames::new(&regions), &[], &config, features);
-    assert_eq!(result.err(), too_fragmented);
+    let stack = StackLocation { top_addr: PLAN.stack.bottom_addr + 120 * PAGE, ..PLAN.stack };
+    let plan = AddressPlan { stack, boot_info_addr: stack.top_addr + PAGE, ..PLAN };
+    let large_stack = Order { plan: &plan, ..order(&regions, &pieces) };
+    assert_eq!(build(&large_stack).err(), too_fragmented);
     for taken in RUNS_MAX - 20..=RUNS_MAX {
         let mut frames = Frames::new(&regions);
         for _ in 0..taken {
             frames.take_whole(PAGE, MemoryRegionKind::KERNEL, Purpose::Kernel).unwrap();
         }
-        let result = build(&regions, &mut frames, &[], &KernelConfig::DEFAULT, features);
+        let result = order(&regions, &pieces).build(&mut frames);
         assert_eq!(result.err(), too_fragmented, "after {taken} runs");
     }
 }

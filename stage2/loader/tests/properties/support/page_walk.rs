@@ -3,11 +3,17 @@
 use loader::paging::PagingFeatures;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt;
 use x86_64::structures::paging::mapper::PageTableFrameMapping;
 use x86_64::structures::paging::{PageTable, PhysFrame};
 
 const PRESENT: u64 = 1 << 0;
 const WRITABLE: u64 = 1 << 1;
+/// PWT and PCD. After a reset the PAT has write-back where both are clear, and uncacheable where both are set (Intel SDM
+/// volume 3, table 11-10).
+const WRITE_THROUGH: u64 = 1 << 3;
+const CACHE_DISABLE: u64 = 1 << 4;
+const UNCACHED: u64 = WRITE_THROUGH | CACHE_DISABLE;
 const LARGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDR: u64 = 0x000f_ffff_ffff_f000;
@@ -53,24 +59,49 @@ impl Drop for Arena {
     }
 }
 
-/// Neighbouring addresses that are mapped to neighbouring memory with the same rights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Neighbouring addresses that are mapped to neighbouring memory with the same rights, as memory of one type.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Mapping {
     pub(crate) virtual_addr: u64,
     pub(crate) physical_addr: u64,
     pub(crate) len: u64,
     pub(crate) writable: bool,
     pub(crate) executable: bool,
+    /// Write-back; else uncacheable.
+    pub(crate) cached: bool,
 }
 
-/// Everything that the tables map, sorted and joined. Checks on the way that no entry has a bit set which the CPU would
-/// take for something else, and that every frame of the arena is one table of the tree.
-pub(crate) fn mappings(arena: &Arena, root_addr: u64, features: PagingFeatures) -> Vec<Mapping> {
+impl fmt::Debug for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { virtual_addr, physical_addr, len, .. } = self;
+        let writable = if self.writable { 'w' } else { '-' };
+        let executable = if self.executable { 'x' } else { '-' };
+        let cached = if self.cached { "cached" } else { "uncached" };
+        write!(f, "{virtual_addr:#x}+{len:#x} to {physical_addr:#x} r{writable}{executable} {cached}")
+    }
+}
+
+impl Mapping {
+    /// The last address.
+    pub(crate) fn last_addr(&self) -> u64 {
+        self.virtual_addr + (self.len - 1)
+    }
+
+    /// One past the last byte in physical memory.
+    pub(crate) fn physical_end(&self) -> u64 {
+        self.physical_addr + self.len
+    }
+}
+
+/// Every page that the tables map, by its address. Checks on the way that no entry has a bit set which the CPU would take
+/// for something else, and that every frame of the arena is one table of the tree.
+pub(crate) fn pages(arena: &Arena, root_addr: u64, features: PagingFeatures) -> Vec<Mapping> {
     let mut walk = Walk { arena, features, found: Vec::new(), tables: Vec::new() };
     walk.table(root_addr, 3, 0, true, true);
     walk.tables.sort_unstable();
     assert_eq!(walk.tables, arena.frames(), "each frame taken for tables is one table");
-    joined(walk.found)
+    walk.found.sort_unstable();
+    walk.found
 }
 
 struct Walk<'a> {
@@ -102,8 +133,14 @@ impl Walk<'_> {
             if level == 1 || level == 2 && self.features.gib_pages {
                 allowed |= LARGE;
             }
+            let is_page = level == 0 || entry & LARGE != 0;
+            if is_page {
+                allowed |= UNCACHED;
+            }
             assert_eq!(entry & !allowed, 0, "entry {entry:#x} of level {level} at {virtual_addr:#x}");
-            if level == 0 || entry & LARGE != 0 {
+            if is_page {
+                let cached = entry & UNCACHED == 0;
+                assert!(cached || entry & UNCACHED == UNCACHED, "a type between the two: {entry:#x}");
                 let physical_addr = entry & ADDR;
                 assert!(physical_addr.is_multiple_of(entry_len), "a large page off its boundary");
                 self.found.push(Mapping {
@@ -112,6 +149,7 @@ impl Walk<'_> {
                     len: entry_len,
                     writable,
                     executable,
+                    cached,
                 });
             } else {
                 self.table(entry & ADDR, level - 1, virtual_addr, writable, executable);
@@ -125,7 +163,7 @@ pub(crate) fn joined(mut mappings: Vec<Mapping>) -> Vec<Mapping> {
     mappings.retain(|mapping| mapping.len > 0);
     mappings.sort_unstable();
     mappings.dedup_by(|next, last| {
-        let rights = |mapping: &Mapping| (mapping.writable, mapping.executable);
+        let rights = |mapping: &Mapping| (mapping.writable, mapping.executable, mapping.cached);
         let end = u128::from(last.virtual_addr) + u128::from(last.len);
         assert!(end <= u128::from(next.virtual_addr), "mapped twice: {last:x?} {next:x?}");
         let continues = end == u128::from(next.virtual_addr)
