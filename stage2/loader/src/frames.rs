@@ -77,7 +77,7 @@ impl<'map> Frames<'map> {
     /// The start of the first free range of at least `len` bytes.
     #[must_use]
     pub fn find(&self, len: u64) -> Option<u64> {
-        self.free().find(|free| free.end - free.start >= len).map(|free| free.start)
+        self.find_congruent(len, 0, PAGE)
     }
 
     /// The first address in a free range from which `len` bytes are free, and which is `addr` modulo `modulus`, a power of

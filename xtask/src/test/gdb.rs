@@ -162,7 +162,7 @@ fn variables_in_32_bit_mode(scene: &Scene) -> Result<()> {
     )?;
     ensure!(!callers.contains("?? ()"), "callers that there are not: {callers}");
     session.say("finish", &["stage2::boot (source=", "Value returned is $1 = 13", "PROTECTED 32-bit"])?;
-    session.say("frame function stage2::entry::boot_sector::enter", &["enter (drive=128)"])?;
+    session.say("frame 2", &["enter (drive=128)"])?;
     session.say("print drive", &["= 128"])?;
     session.say("frame 0", &["stage2::boot (source="])?;
     session.say("next", &["PROTECTED 32-bit", "stage2::boot+"])?;
