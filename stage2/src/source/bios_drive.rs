@@ -70,9 +70,9 @@ impl BiosDrive {
     fn read_all(&mut self, lba: u64, sectors: u32) -> Result<(), BootError> {
         match self.access {
             Access::Chs(geometry) => self.repeat(Some(geometry), lba, sectors),
-            Access::ChsBeforeEdd(geometry) => self
-                .repeat(Some(geometry), lba, sectors)
-                .or_else(|_| self.repeat(None, lba, sectors)),
+            Access::ChsBeforeEdd(geometry) => {
+                self.repeat(Some(geometry), lba, sectors).or_else(|_| self.repeat(None, lba, sectors))
+            }
             Access::Edd => {
                 let result = self.repeat(None, lba, sectors);
                 if let Err(BootError::DiskRead { .. }) = result
