@@ -290,8 +290,11 @@ fn some_address(addr: u64) -> Option<u64> {
 macro_rules! entry_point {
     ($main:path) => {
         #[doc = "The kernel's entry point: called by the loader, in long mode."]
+        #[doc = ""]
+        #[doc = "# Safety"]
+        #[doc = "For the loader alone, with a pointer to the boot info that it made."]
         #[unsafe(no_mangle)]
-        pub extern "C" fn _start(boot_info: *const $crate::BootInfo) -> ! {
+        pub unsafe extern "C" fn _start(boot_info: *const $crate::BootInfo) -> ! {
             let main: fn(&'static $crate::BootInfo) -> ! = $main;
             // SAFETY: the loader passes a pointer to what it made. Another one leaves a number of its own in RDI: only
             // null, or what can be read, is taken to be a pointer by the CPU.

@@ -96,7 +96,7 @@ impl Image<'_> {
     }
 
     /// The bundle, and where each piece lies in it.
-    fn bundle(&self) -> Result<(Vec<u8>, Vec<(&'static str, Range<usize>)>)> {
+    fn bundle(&self) -> Result<(Vec<u8>, Pieces)> {
         let mut bytes = vec![0; to_index(layout::BUNDLE_HEADER_LEN)];
         let mut pieces = vec![("header", 0..bytes.len())];
         let mut add = |name, piece: &[u8]| -> Piece {
@@ -122,8 +122,11 @@ impl Image<'_> {
 /// A disk image, and where its pieces lie.
 pub(crate) struct DiskImage {
     bytes: Vec<u8>,
-    pieces: Vec<(&'static str, Range<usize>)>,
+    pieces: Pieces,
 }
+
+/// Pieces by name, and where each lies.
+type Pieces = Vec<(&'static str, Range<usize>)>;
 
 impl DiskImage {
     /// All sectors.
