@@ -56,6 +56,7 @@ DISK_STATUS = {
     0x09: "DMA across a 64 KiB boundary",
     0x0C: "unsupported track, or controller failure",
     0x10: "uncorrectable error on the disk",
+    0x11: "data corrected by ECC",
     0x20: "controller failure",
     0x40: "seek failed",
     0x80: "time-out: the drive is not ready",
