@@ -389,29 +389,32 @@ fn a_kernel_in_more_pieces_than_there_is_room_for_is_refused() {
 
 #[test]
 fn segments_may_share_bytes_of_the_file() {
-    let code = SegmentSpec {
-        flags: PF_R | PF_X,
-        virtual_addr: 0x20_0000,
-        file_offset: 0x1000,
-        file_len: 0x2100,
-        memory_len: 0x2100,
+    let segment = |flags, virtual_addr, file_offset: usize, file_len: usize| SegmentSpec {
+        flags,
+        virtual_addr: virtual_addr + file_offset as u64,
+        file_offset,
+        file_len,
+        memory_len: file_len as u64,
         align: PAGE,
     };
-    let data =
-        SegmentSpec { flags: PF_R | PF_W, virtual_addr: 0x30_0000, memory_len: 0x5000, ..code.clone() };
-    // The third one shares only what the second one has first.
-    let constants = SegmentSpec {
-        flags: PF_R,
-        virtual_addr: 0x40_0800,
-        file_offset: 0x1800,
-        file_len: 0x3001,
-        memory_len: 0x3001,
-        align: 1,
-    };
-    let kernel = TestKernel::new(vec![code, data, constants], 0x20_0000);
-    let file = kernel.file();
-    for habits in some_habits() {
-        Machine::new(plenty(), &file, &habits).load_and_check(&kernel, &file);
+    let code = segment(PF_R | PF_X, 0x20_0000, 0x1000, 0x4000);
+    for (offset, len) in [
+        // All of it, its start, its end; a part in its middle; from its middle to behind it; from before to its middle.
+        (0x1000, 0x4000),
+        (0x1000, 0x2100),
+        (0x2100, 0x2f00),
+        (0x1a00, 0x2345),
+        (0x3210, 0x4321),
+        (0x0f00, 0x0fff),
+    ] {
+        let data = segment(PF_R | PF_W, 0x40_0000, offset, len);
+        // A third one has a bit of all.
+        let constants = segment(PF_R, 0x60_0000, 0x2000, 0x2001);
+        let kernel = TestKernel::new(vec![code.clone(), data, constants], code.virtual_addr);
+        let file = kernel.file();
+        for habits in some_habits() {
+            Machine::new(plenty(), &file, &habits).load_and_check(&kernel, &file);
+        }
     }
 }
 

@@ -305,6 +305,20 @@ fn the_kernel_wins_in_the_first_mib() {
 }
 
 #[test]
+fn no_more_memory_is_mapped_than_the_window_has_room_for() {
+    let mut reports = pages(64, false).to_vec();
+    reports.push(MemoryRegion::new(3 * GIB, 6 * GIB, MemoryRegionKind::USABLE));
+    let regions = checked_overlay(&reports);
+    let pieces = [KERNEL];
+    for window_len in [4 * GIB, 5 * GIB, 7 * GIB] {
+        let plan = AddressPlan { window_len, ..PLAN };
+        let order = Order { plan: &plan, ..order(&regions, &pieces) };
+        let built = build(&order).unwrap_or_else(|error| panic!("{error}"));
+        order.check(&built);
+    }
+}
+
+#[test]
 fn what_programs_know_by_heart_is_there() {
     let regions = pages(64, false);
     let pieces = [KERNEL];
