@@ -223,6 +223,10 @@ impl Bundle {
         {
             return Err(BootError::CommandLineTooLong { found: len, expected: COMMAND_LINE_MAX as u64 });
         }
+        if self.config.physical_memory_offset == AddressWish::Fixed(0) {
+            // In the header it would stand for the usual address.
+            return Err(wrong_window(0));
+        }
         let mut raw = RawHeader {
             magic: MAGIC,
             version: VERSION.into(),
@@ -325,6 +329,14 @@ impl RawPiece {
     }
 }
 
+fn wrong_window(found: u64) -> BootError {
+    BootError::BundleField {
+        field: "physical-memory offset",
+        found,
+        expected: "a multiple of 1 GiB, canonical for 4 GiB",
+    }
+}
+
 impl RawConfig {
     fn new(config: &KernelConfig) -> Self {
         let physical_memory_offset = match config.physical_memory_offset {
@@ -350,13 +362,7 @@ impl RawConfig {
         let physical_memory_offset = match self.physical_memory_offset.get() {
             0 => AddressWish::Default,
             addr if crate::plan::is_window_addr(addr) => AddressWish::Fixed(addr),
-            found => {
-                return Err(BootError::BundleField {
-                    field: "physical-memory offset",
-                    found,
-                    expected: "a multiple of 1 GiB, canonical for 4 GiB",
-                });
-            }
+            found => return Err(wrong_window(found)),
         };
         Ok(KernelConfig { stack_len, physical_memory_offset })
     }

@@ -133,13 +133,9 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
     pub fn map_first_mib(&mut self, regions: &[MemoryRegion]) -> Result<(), BootError> {
         let memory = PhysicalPages { regions, pieces: &[] };
         for addr in (PAGE..u64::from(layout::FIRST_MIB_END)).step_by(layout::PAGE_LEN as usize) {
-            let flags = if addr == u64::from(layout::MODE_SWITCH_PAGE_ADDR) {
-                PageTableFlags::PRESENT
-            } else if memory.at(addr).is_cached {
-                self.data()
-            } else {
-                self.data() | UNCACHED
-            };
+            let is_mode_switch = addr == u64::from(layout::MODE_SWITCH_PAGE_ADDR);
+            let mut flags = if is_mode_switch { PageTableFlags::PRESENT } else { self.data() };
+            flags.set(UNCACHED, !memory.at(addr).is_cached);
             match self.map(addr, addr..addr + PAGE, flags, Purpose::FirstMib) {
                 Ok(()) | Err(BootError::AlreadyMapped { .. }) => {}
                 Err(error) => return Err(error),

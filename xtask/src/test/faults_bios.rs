@@ -43,6 +43,12 @@ const MANNERS: &[(&str, Manners, &str)] = &[
         Manners { edd_answers: TO_STAGE1, no_geometry: 1, ..GOOD },
         "boot error E10: drive 80h has no geometry: INT 13h AH=08h status 01h (invalid function or parameter), 0 sectors a track; expected EDD or CHS",
     ),
+    ("sectors_of_512_bytes", Manners { sector_len: U16::new(512), ..GOOD }, HELLO),
+    (
+        "sectors_of_4096_bytes",
+        Manners { sector_len: U16::new(4096), ..GOOD },
+        "boot error E15: drive 80h has sectors of 4096 bytes, expected 512 or 2048; use another drive",
+    ),
     ("neither_edd_nor_geometry", Manners { edd_answers: 0, no_geometry: 1, ..GOOD }, "stage2 read error 01"),
     ("edd_reads_fail", Manners { edd_fails_from: U32::new(1), ..GOOD }, HELLO),
     ("edd_reads_fail_trashes_registers", Manners { edd_fails_from: U32::new(1), trashes: 1, ..GOOD }, HELLO),

@@ -207,6 +207,15 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("bundle::two_kernels", |scene| {
             has_one_more(scene, 1, 1, "E27: bundle has 2 pieces for the kernel, expected 1")
         }),
+        Test::new("bundle::window_without_room", |scene| {
+            // Enough addresses for 4 GiB, but this machine has memory beyond.
+            let mut image = image(scene)?;
+            change_header(&mut image, PHYSICAL_MEMORY_OFFSET, &0x7fff_0000_0000_u64.to_le_bytes())?;
+            let machine = Some("pc,max-ram-below-4g=64M".to_owned());
+            let machine = Machine { machine, memory: Some("256M".to_owned()), ..Machine::default() };
+            let message = "boot error E53: no room for the physical-memory window: 0x140000000 bytes of addresses";
+            scene.boot(&image, machine)?.says(message)
+        }),
         Test::new("bundle::command_line_not_utf8", |scene| {
             let mut image = image(scene)?;
             let range = image.range("command line")?;

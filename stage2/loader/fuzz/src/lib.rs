@@ -24,7 +24,7 @@ use loader::{BootError, e820};
 use support::address_plan::{HIGHER_HALF, LOWER_HALF_END, checked_plan, kernel_at};
 use support::address_space::Order;
 use support::bundle_header::{check_bundle, piece_field};
-use support::kernel_file::{SegmentSpec, kernel_file, set};
+use support::kernel_file::{kernel_file, segment, set};
 use support::machine::{
     ExpectedSegment, FakeMemory, FakeSource, Habits, Medium, SharedMedium, bundle_of, check_loaded,
     check_only_ours_was_written, load_kernel_of,
@@ -365,16 +365,6 @@ fn memory_of_a_pc(attributes: u32) -> Vec<u8> {
         [&words.concat()[..], &[24, 0]].concat()
     };
     entries.into_iter().flat_map(bytes).collect()
-}
-
-fn segment(
-    flags: u32,
-    virtual_addr: u64,
-    file_offset: usize,
-    file_len: usize,
-    memory_len: u64,
-) -> SegmentSpec {
-    SegmentSpec { flags, virtual_addr, file_offset, file_len, memory_len, align: PAGE }
 }
 
 /// Code, constants, and data with .bss; the first two share a page.

@@ -401,3 +401,14 @@ fn another_sector_than_the_bundles_first_one_is_told_by_its_lba() {
     let found = Bundle::read(&mut FakeSource::new(&medium, 99), 99);
     assert_eq!(found, Err(BootError::BundleMissing { lba: 99, found: 0 }));
 }
+
+#[test]
+fn a_window_that_is_to_be_at_address_0_is_refused_and_not_put_elsewhere() {
+    let config = KernelConfig { physical_memory_offset: AddressWish::Fixed(0), ..KernelConfig::DEFAULT };
+    match (Bundle { config, ..plain() }).to_header() {
+        Err(BootError::BundleField { field, found, .. }) => {
+            assert_eq!((field, found), ("physical-memory offset", 0));
+        }
+        other => panic!("{other:?}"),
+    }
+}

@@ -3,7 +3,8 @@
 use crate::cases;
 use crate::kernels::{ADDRESSES_END, TestKernel, kernel};
 use crate::support::kernel_file::{
-    Field, HEADER_LEN, PROGRAM_HEADER_LEN, SegmentSpec, header, in_segment, kernel_file, program_header, set,
+    Field, HEADER_LEN, PROGRAM_HEADER_LEN, SegmentSpec, header, in_segment, kernel_file, program_header,
+    segment, set,
 };
 use ::elf::abi::{self, PF_R, PF_W, PF_X};
 use boot_info::SegmentRights;
@@ -21,16 +22,6 @@ const CONSTANTS: u64 = CODE + 0x1000;
 const DATA: u64 = CODE + 0x2000;
 
 const FILE_LEN: u64 = 0x2800;
-
-fn segment(
-    flags: u32,
-    virtual_addr: u64,
-    file_offset: usize,
-    file_len: usize,
-    memory_len: u64,
-) -> SegmentSpec {
-    SegmentSpec { flags, virtual_addr, file_offset, file_len, memory_len, align: PAGE }
-}
 
 /// A kernel with code, constants and data, each on pages of its own.
 fn plain() -> Vec<u8> {

@@ -80,6 +80,8 @@ pub struct Manners {
     pub without_len: U16,
     /// Not 0: of an E820 entry only the bytes that differ from the entry before are written.
     pub writes_changes: u8,
+    /// Bytes in a sector, as AH=48h tells them; 0: those of the disk.
+    pub sector_len: U16,
 }
 
 impl Manners {
@@ -112,5 +114,6 @@ impl Manners {
         trap_addr: U32::new(0),
         without_len: U16::new(0),
         writes_changes: 0,
+        sector_len: U16::new(0),
     };
 }

@@ -50,6 +50,7 @@ global_asm!(
     trap_control = const 1 << 1 | 0b11 << 16 | 0b11 << 18,
     signature = const MANNERS_OFFSET + offset_of!(Manners, signature),
     without_len = const MANNERS_OFFSET + offset_of!(Manners, without_len),
+    sector_len = const MANNERS_OFFSET + offset_of!(Manners, sector_len),
     writes_changes = const MANNERS_OFFSET + offset_of!(Manners, writes_changes),
 );
 

@@ -146,7 +146,25 @@ odd_disk:
     je odd_read
     cmp ah, 0x42
     je odd_read
+    cmp ah, 0x48
+    je odd_parameters
     jmp odd_call13
+odd_parameters:
+    push ds
+    push si
+    pushf16
+    far_call16 odd_old13
+    pop si
+    pop ds
+    pushf16
+    push ax
+    mov ax, cs:[{sector_len}]
+    test ax, ax
+    jz 2f
+    mov [si + 24], ax                   // bytes in a sector (EDD-3, section 8.8)
+2:  pop ax
+    popf16
+    jmp odd_return13
 odd_check_edd:
     mov byte ptr cs:[odd_kept], 0b011
     cmp byte ptr cs:[{edd_answers}], 0xff

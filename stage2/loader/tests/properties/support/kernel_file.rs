@@ -49,6 +49,17 @@ pub(crate) struct SegmentSpec {
     pub(crate) align: u64,
 }
 
+/// A segment that the linker aligned to pages.
+pub(crate) fn segment(
+    flags: u32,
+    virtual_addr: u64,
+    file_offset: usize,
+    file_len: usize,
+    memory_len: u64,
+) -> SegmentSpec {
+    SegmentSpec { flags, virtual_addr, file_offset, file_len, memory_len, align: layout::PAGE_LEN.into() }
+}
+
 /// An ELF file with these segments; what they do not cover, and what they hold, is noise.
 pub(crate) fn kernel_file(segments: &[SegmentSpec], entry_addr: u64, seed: u64) -> Vec<u8> {
     let head_len = HEADER_LEN + segments.len() * PROGRAM_HEADER_LEN;

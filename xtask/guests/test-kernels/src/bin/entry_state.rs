@@ -4,8 +4,8 @@
 #![no_main]
 
 use boot_info::BootInfo;
-use core::arch::naked_asm;
 use core::arch::x86_64::__cpuid;
+use core::arch::{asm, naked_asm};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use kernel::println;
@@ -19,6 +19,7 @@ struct EntryState {
     return_addr: AtomicU64,
     flags: AtomicU64,
     boot_info_addr: AtomicU64,
+    frame_pointer: AtomicU64,
 }
 
 static STATE: EntryState = EntryState {
@@ -26,6 +27,7 @@ static STATE: EntryState = EntryState {
     return_addr: AtomicU64::new(u64::MAX),
     flags: AtomicU64::new(0),
     boot_info_addr: AtomicU64::new(0),
+    frame_pointer: AtomicU64::new(u64::MAX),
 };
 
 /// Stores the state and goes on in [`run`], with the stack and the argument unchanged.
@@ -39,6 +41,7 @@ extern "C" fn _start() -> ! {
         "pushfq",
         "pop [rip + {state} + {flags}]",
         "mov [rip + {state} + {boot_info_addr}], rdi",
+        "mov [rip + {state} + {frame_pointer}], rbp",
         // What compiled code needs to tell of a flag that is wrong.
         "cli",
         "cld",
@@ -48,6 +51,7 @@ extern "C" fn _start() -> ! {
         return_addr = const offset_of!(EntryState, return_addr),
         flags = const offset_of!(EntryState, flags),
         boot_info_addr = const offset_of!(EntryState, boot_info_addr),
+        frame_pointer = const offset_of!(EntryState, frame_pointer),
         run = sym run,
     )
 }
@@ -72,6 +76,22 @@ fn test(boot_info: &'static BootInfo) {
     let flags = RFlags::from_bits_retain(STATE.flags.load(Relaxed));
     println!("{flags:?}");
     assert!(!flags.intersects(RFlags::INTERRUPT_FLAG | RFlags::DIRECTION_FLAG | RFlags::TRAP_FLAG));
+
+    assert_eq!(STATE.frame_pointer.load(Relaxed), 0, "RBP ends a backtrace");
+
+    let (mut control_word, mut mxcsr) = (0u16, 0u32);
+    // SAFETY: each instruction stores as many bytes as its operand has.
+    unsafe {
+        asm!(
+            "fnstcw [{}]",
+            "stmxcsr [{}]",
+            in(reg) &raw mut control_word,
+            in(reg) &raw mut mxcsr,
+            options(nostack),
+        );
+    }
+    println!("x87 control word {control_word:#x}, MXCSR {mxcsr:#x}");
+    assert_eq!((control_word, mxcsr), (0x37f, 0x1f80), "all exceptions are masked");
 
     let cr0 = Cr0::read();
     println!("{cr0:?}");
