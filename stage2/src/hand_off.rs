@@ -5,13 +5,12 @@
 //! Sources: Intel SDM volume 3, section 9.8.5 (entering IA-32e mode); System V AMD64 ABI, section 3.2 (stack, RDI).
 
 use crate::{cpu, physical_memory};
-use boot_info::{MemoryRegion, MemoryRegionKind};
+use boot_info::MemoryRegionKind;
 use core::arch::global_asm;
 use core::mem::offset_of;
 use core::ops::Range;
 use loader::BootError;
 use loader::boot_info_builder::{BootInfoRoom, Facts, Milestones};
-use loader::e820::{self, Reports};
 use loader::error::Purpose;
 use loader::frames::Frames;
 use loader::paging::PagingFeatures;
@@ -105,16 +104,6 @@ impl Room {
         // is where the page tables map it, and the command line was checked.
         unsafe { (*room).write(plan.boot_info_addr, facts, milestones, cpu::time_stamp) }
     }
-}
-
-/// Adds what the loader uses and what it took to the reports, for the memory map that the kernel gets.
-///
-/// # Errors
-/// `MemoryMapTooLong`.
-pub(crate) fn report_own_memory(reports: &mut Reports, taken: &[MemoryRegion]) -> Result<(), BootError> {
-    let (start, end) = (layout::STACK_BOTTOM.into(), layout::LOADER_END.into());
-    let own = MemoryRegion::new(start, end, MemoryRegionKind::BOOTLOADER);
-    core::iter::once(&own).chain(taken).try_for_each(|region| e820::report(reports, *region))
 }
 
 /// Switches to long mode and enters the kernel.

@@ -101,22 +101,20 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible, BootErr
     // SAFETY: paging is off, and frames that were taken for tables are used for nothing else.
     let mut address_space = unsafe { AddressSpace::new(&mut frames, memory, features)? };
     address_space.map_kernel(&loaded.pieces)?;
-    address_space.map_window(&plan, regions, &loaded.pieces)?;
-    address_space.map_first_mib(regions)?;
+    address_space.map_window(&plan, &loaded.pieces)?;
+    address_space.map_first_mib()?;
     address_space.map_stack(plan.stack)?;
     address_space.map_boot_info(plan.boot_info_addr, room.physical_range())?;
     let root_addr = address_space.root_addr();
     pass(milestones, MilestoneId::TABLES_BUILT);
 
     // What it is told, and there it goes.
-    hand_off::report_own_memory(reports, frames.taken())?;
-    e820::overlay(reports, regions);
     protected_mode::check_stack()?;
     println!("jump to {:#x}", loaded.kernel.entry_addr);
     room.write(
         &plan,
         &Facts {
-            regions,
+            regions: frames.map(),
             segments: &loaded.pieces,
             command_line_len,
             physical_memory_offset: plan.window_addr,

@@ -148,7 +148,7 @@ pub enum BootError {
         "E60: out of memory: {what} needs {needed} KiB, {free} KiB are free from 1 MiB to 4 GiB; give the machine more"
     )]
     OutOfMemory { what: Purpose, needed: u64, free: u64 },
-    #[error("E61: memory too fragmented: more than {expected} pieces for kernel, stack and page tables")]
+    #[error("E61: memory too fragmented: more than {expected} pieces")]
     TooFragmented { expected: usize },
     #[error("E62: address {found:#x} is mapped twice, expected free addresses for the {what}")]
     AlreadyMapped { what: Purpose, found: u64 },

@@ -1,15 +1,12 @@
 //! Physical memory for the kernel and for what it is handed: whole pages, taken from the usable regions of the
-//! memory map, from 1 MiB up to the 4 GiB that 32-bit code reaches.
+//! memory map, from 1 MiB up to the 4 GiB that 32-bit code reaches. The map tells at any time what was taken.
 
+use crate::e820::{REGIONS_MAX, Regions};
 use crate::error::{BootError, Purpose};
-use arrayvec::ArrayVec;
 use boot_info::{MemoryRegion, MemoryRegionKind};
 use core::ops::Range;
 use x86_64::PhysAddr;
 use x86_64::structures::paging::{FrameAllocator, PhysFrame, Size4KiB};
-
-/// Runs of allocated pages, adjacent ones of a kind counted as one.
-pub const RUNS_MAX: usize = 96;
 
 const PAGE: u64 = layout::PAGE_LEN as u64;
 const LOWEST: u64 = layout::FIRST_MIB_END as u64;
@@ -17,29 +14,28 @@ const HIGHEST: u64 = 1 << 32;
 
 /// What is free, and what has been taken.
 pub struct Frames<'map> {
-    map: &'map [MemoryRegion],
-    /// Sorted and disjoint, adjacent runs of one kind joined.
-    taken: ArrayVec<MemoryRegion, RUNS_MAX>,
+    /// Sorted and disjoint.
+    map: &'map mut Regions,
 }
 
 impl<'map> Frames<'map> {
     /// Nothing is taken yet. `map` has to be sorted and disjoint, its usable regions whole pages, as
     /// [`crate::e820::overlay`] leaves them.
     #[must_use]
-    pub fn new(map: &'map [MemoryRegion]) -> Self {
-        Self { map, taken: ArrayVec::new() }
+    pub fn new(map: &'map mut Regions) -> Self {
+        Self { map }
     }
 
-    /// What has been taken, sorted.
+    /// The memory map: what has been taken is no longer usable there, but of the kind that it was taken for.
     #[must_use]
-    pub fn taken(&self) -> &[MemoryRegion] {
-        &self.taken
+    pub fn map(&self) -> &[MemoryRegion] {
+        self.map
     }
 
     /// Takes `len` bytes, whole pages, in one piece.
     ///
     /// # Errors
-    /// `OutOfMemory` when no free range is long enough, `TooFragmented` when too many runs have been taken.
+    /// `OutOfMemory` when no free range is long enough, `TooFragmented` when the map has no room left.
     pub fn take_whole(
         &mut self,
         len: u64,
@@ -55,7 +51,7 @@ impl<'map> Frames<'map> {
     /// enough, else the longest there is.
     ///
     /// # Errors
-    /// `OutOfMemory` when nothing is free, `TooFragmented` when too many runs have been taken.
+    /// `OutOfMemory` when nothing is free, `TooFragmented` when the map has no room left.
     pub fn take_some(
         &mut self,
         wish: u64,
@@ -63,13 +59,21 @@ impl<'map> Frames<'map> {
         kind: MemoryRegionKind,
         purpose: Purpose,
     ) -> Result<Range<u64>, BootError> {
-        let range = self
-            .free_from(wish)
-            .filter(|free| free.start == wish && free.end - wish >= len)
-            .or_else(|| self.free().find(|free| free.end - free.start >= len))
-            .or_else(|| self.free().max_by_key(|free| free.end - free.start))
-            .ok_or_else(|| self.out_of_memory(len, purpose))?;
-        let range = range.start..range.end.min(range.start + len);
+        let mut best = 0..0;
+        for free in self.free() {
+            if free.contains(&wish) && free.end - wish >= len {
+                best = wish..free.end;
+                break;
+            }
+            let best_len = best.end - best.start;
+            if best_len < len && best_len < free.end - free.start {
+                best = free;
+            }
+        }
+        if best.is_empty() {
+            return Err(self.out_of_memory(len, purpose));
+        }
+        let range = best.start..best.end.min(best.start + len);
         self.take(range.clone(), kind)?;
         Ok(range)
     }
@@ -90,11 +94,11 @@ impl<'map> Frames<'map> {
         })
     }
 
-    /// The error for `len` bytes that cannot be had: they are not free, or too many runs have been taken.
+    /// The error for `len` bytes that cannot be had: they are not free, or the map has no room left.
     #[must_use]
     pub fn out_of_memory(&self, len: u64, what: Purpose) -> BootError {
         if self.find(len).is_some() {
-            return BootError::TooFragmented { expected: RUNS_MAX };
+            return BootError::TooFragmented { expected: REGIONS_MAX };
         }
         BootError::OutOfMemory { what, needed: len.div_ceil(1024), free: self.free_len() / 1024 }
     }
@@ -107,48 +111,43 @@ impl<'map> Frames<'map> {
 
     /// The free ranges, from the lowest up.
     fn free(&self) -> impl Iterator<Item = Range<u64>> {
-        core::iter::successors(self.free_from(LOWEST), |last| self.free_from(last.end))
+        self.map
+            .iter()
+            .filter(|region| region.kind == MemoryRegionKind::USABLE)
+            .map(|region| region.start_addr.max(LOWEST)..region.end_addr.min(HIGHEST))
+            .filter(|range| !range.is_empty())
     }
 
-    /// The first free range at or above `addr`, cut off at `addr`.
-    fn free_from(&self, addr: u64) -> Option<Range<u64>> {
-        let mut start = addr.max(LOWEST);
-        loop {
-            let usable =
-                |region: &&MemoryRegion| region.kind == MemoryRegionKind::USABLE && region.end_addr > start;
-            let region = self.map.iter().find(usable)?;
-            start = start.max(region.start_addr);
-            let end = region.end_addr.min(HIGHEST);
-            if start >= end {
-                return None;
-            }
-            match self.taken.iter().find(|run| run.end_addr > start) {
-                Some(run) if run.start_addr <= start => start = run.end_addr,
-                Some(run) => return Some(start..end.min(run.start_addr)),
-                None => return Some(start..end),
-            }
-        }
-    }
-
-    /// Notes a free range as taken, as one run with its neighbours where they are of the same kind.
+    /// Gives a free range another kind.
     fn take(&mut self, range: Range<u64>, kind: MemoryRegionKind) -> Result<(), BootError> {
-        let mut run = MemoryRegion::new(range.start, range.end, kind);
-        let index = self.taken.partition_point(|other| other.start_addr < run.start_addr);
-        if let Some(after) = self.taken.get(index)
-            && after.start_addr == run.end_addr
-            && after.kind == kind
-        {
-            run.end_addr = after.end_addr;
-            self.taken.remove(index);
+        // What is left of the region, below and above, may become two more.
+        if self.map.remaining_capacity() < 2 {
+            return Err(BootError::TooFragmented { expected: REGIONS_MAX });
         }
-        if let Some(before) = index.checked_sub(1).map(|before| &mut self.taken[before])
-            && before.end_addr == run.start_addr
-            && before.kind == kind
-        {
-            before.end_addr = run.end_addr;
-            return Ok(());
+        let mut index = self.map.partition_point(|region| region.end_addr <= range.start);
+        let MemoryRegion { start_addr, end_addr, kind: usable, .. } = self.map[index];
+        self.map[index] = MemoryRegion::new(range.start, range.end, kind);
+        if range.end < end_addr {
+            self.map.insert(index + 1, MemoryRegion::new(range.end, end_addr, usable));
         }
-        self.taken.try_insert(index, run).map_err(|_| BootError::TooFragmented { expected: RUNS_MAX })
+        if start_addr < range.start {
+            self.map.insert(index, MemoryRegion::new(start_addr, range.start, usable));
+            index += 1;
+        }
+        self.join(index + 1);
+        self.join(index);
+        Ok(())
+    }
+
+    /// Makes a region and the one before it one, where they are of the same kind.
+    fn join(&mut self, index: usize) {
+        if let Some([before, region]) = self.map.get_mut(index.wrapping_sub(1)..=index)
+            && before.end_addr == region.start_addr
+            && before.kind == region.kind
+        {
+            before.end_addr = region.end_addr;
+            self.map.remove(index);
+        }
     }
 }
 

@@ -84,24 +84,18 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
         Ok(())
     }
 
-    /// Maps physical memory in its window: the first 4 GiB, and all memory in `regions`. Where the kernel's `pieces` are
+    /// Maps physical memory in its window: the first 4 GiB, and all memory there is. Where the kernel's `pieces` are
     /// not writable, they are not writable here either; nor is the mode-switch page.
     ///
     /// # Errors
     /// `OutOfMemory`; `AlreadyMapped` where the plan is not one for this kernel.
-    pub fn map_window(
-        &mut self,
-        plan: &AddressPlan,
-        regions: &[MemoryRegion],
-        pieces: &[KernelSegment],
-    ) -> Result<(), BootError> {
-        let memory = PhysicalPages { regions, pieces };
+    pub fn map_window(&mut self, plan: &AddressPlan, pieces: &[KernelSegment]) -> Result<(), BootError> {
         let mut start = 0;
         while start < plan.window_len {
-            let (flags, mut end) = self.window_flags(&memory, start);
+            let (flags, mut end) = self.window_flags(pieces, start);
             // What is alike is mapped together, by pages as large as possible.
             while end < plan.window_len {
-                let (next_flags, next_end) = self.window_flags(&memory, end);
+                let (next_flags, next_end) = self.window_flags(pieces, end);
                 if next_flags != flags {
                     break;
                 }
@@ -117,8 +111,8 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
     }
 
     /// How the page at a physical address appears in the window, None if it does not; and up to where this holds.
-    fn window_flags(&self, memory: &PhysicalPages<'_>, addr: u64) -> (Option<PageTableFlags>, u64) {
-        let found = memory.at(addr);
+    fn window_flags(&self, pieces: &[KernelSegment], addr: u64) -> (Option<PageTableFlags>, u64) {
+        let found = PhysicalPages { regions: self.frames.map(), pieces }.at(addr);
         let mut flags = self.data();
         flags.set(PageTableFlags::WRITABLE, !found.is_read_only);
         flags.set(UNCACHED, !found.is_cached);
@@ -130,12 +124,12 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
     ///
     /// # Errors
     /// `OutOfMemory`.
-    pub fn map_first_mib(&mut self, regions: &[MemoryRegion]) -> Result<(), BootError> {
-        let memory = PhysicalPages { regions, pieces: &[] };
+    pub fn map_first_mib(&mut self) -> Result<(), BootError> {
         for addr in (PAGE..u64::from(layout::FIRST_MIB_END)).step_by(layout::PAGE_LEN as usize) {
             let is_mode_switch = addr == u64::from(layout::MODE_SWITCH_PAGE_ADDR);
             let mut flags = if is_mode_switch { PageTableFlags::PRESENT } else { self.data() };
-            flags.set(UNCACHED, !memory.at(addr).is_cached);
+            flags
+                .set(UNCACHED, !PhysicalPages { regions: self.frames.map(), pieces: &[] }.at(addr).is_cached);
             match self.map(addr, addr..addr + PAGE, flags, Purpose::FirstMib) {
                 Ok(()) | Err(BootError::AlreadyMapped { .. }) => {}
                 Err(error) => return Err(error),

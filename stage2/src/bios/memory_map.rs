@@ -5,7 +5,8 @@ use boot_info::{MemoryRegion, MemoryRegionKind};
 use loader::BootError;
 use loader::e820::{self, Answer, Entry, Reports};
 
-/// Collects what the BIOS reports, and what it may forget to: page 0 and the extended BIOS data area.
+/// Collects what the BIOS reports, what it may forget to (page 0 and the extended BIOS data area), and the loader's own
+/// memory.
 ///
 /// # Errors
 /// Those of [`e820::collect`].
@@ -15,10 +16,17 @@ pub(crate) fn fetch(reports: &mut Reports) -> Result<(), BootError> {
         data_area::read_u16(data_area::EBDA_SEGMENT),
         data_area::read_u16(data_area::CONVENTIONAL_KIB),
     );
-    for (start, end) in [(0, layout::PAGE_LEN.into()), (ebda_start, e820::EBDA_END)] {
-        e820::report(reports, MemoryRegion::new(start, end, MemoryRegionKind::RESERVED))?;
-    }
-    Ok(())
+    [
+        MemoryRegion::new(0, layout::PAGE_LEN.into(), MemoryRegionKind::RESERVED),
+        MemoryRegion::new(ebda_start, e820::EBDA_END, MemoryRegionKind::RESERVED),
+        MemoryRegion::new(
+            layout::STACK_BOTTOM.into(),
+            layout::LOADER_END.into(),
+            MemoryRegionKind::BOOTLOADER,
+        ),
+    ]
+    .into_iter()
+    .try_for_each(|region| e820::report(reports, region))
 }
 
 /// One call: for the entry that belongs to the continuation value, 0 for the first.

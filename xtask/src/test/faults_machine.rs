@@ -81,6 +81,7 @@ pub(crate) fn tests() -> Vec<Test> {
     }
     tests.push(Test::new("machine::no_serial_port", no_serial_port));
     tests.push(Test::new("machine::stuck_serial_port", stuck_serial_port));
+    tests.push(Test::new("machine::stuck_serial_port_once", stuck_serial_port_once));
     tests
 }
 
@@ -117,6 +118,13 @@ fn stuck_serial_port(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
+/// The kernel waits for a stuck port once, not for each of its bytes.
+fn stuck_serial_port_once(scene: &Scene) -> Result<()> {
+    let pipe = FullPipe::new(scene, FullPipe::PAGE_LEN)?;
+    let machine = Machine { no_serial_port: true, arguments: pipe.as_serial_port()?, ..Machine::default() };
+    scene.boot_kernel(&scene.parts.test_kernels.join("stuck_serial_port"), "", machine)?.wait_for_success()
+}
+
 /// A pipe that nobody reads from, with room for a few bytes only.
 struct FullPipe {
     path: PathBuf,
@@ -124,17 +132,18 @@ struct FullPipe {
 }
 
 impl FullPipe {
+    /// A pipe is made of pages: one that has been read is room again, and a part of one is not.
+    const PAGE_LEN: usize = 4096;
+
     fn new(scene: &Scene, room: usize) -> Result<Self> {
-        /// A pipe is made of pages: one that has been read is room again, and a part of one is not.
-        const PAGE_LEN: usize = 4096;
         // QEMU's pipes come in pairs, of which this one leads out of the machine.
         let path = scene.folder().join(format!("pipe with room for {room}"));
         let [into, out] = ["in", "out"].map(|end| path.with_added_extension(end));
         child::run(Command::new("mkfifo").args([&into, &out]))?;
         let mut ends = File::from(open(out, OFlags::RDWR | OFlags::NONBLOCK, Mode::empty())?);
-        while ends.write(&[0; PAGE_LEN]).is_ok() {}
-        ends.read_exact(&mut [0; PAGE_LEN])?;
-        ends.write_all(&vec![0; PAGE_LEN - room])?;
+        while ends.write(&[0; Self::PAGE_LEN]).is_ok() {}
+        ends.read_exact(&mut [0; Self::PAGE_LEN])?;
+        ends.write_all(&vec![0; Self::PAGE_LEN - room])?;
         Ok(Self { path, _ends: ends })
     }
 

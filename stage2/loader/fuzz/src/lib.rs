@@ -29,7 +29,7 @@ use support::machine::{
     ExpectedSegment, FakeMemory, FakeSource, Habits, Medium, SharedMedium, bundle_of, check_loaded,
     check_only_ours_was_written, load_kernel_of,
 };
-use support::memory_map::{Reply, checked_collect, checked_overlay};
+use support::memory_map::{Reply, checked_collect, checked_overlay, taken};
 
 const PAGE: u64 = layout::PAGE_LEN as u64;
 
@@ -230,21 +230,22 @@ fn boot(
         checksum: 0,
     });
 
-    let mut frames = Frames::new(&told.regions);
+    let mut map = told.regions.clone();
+    let mut frames = Frames::new(&mut map);
     let mut loaded = LoadedKernel::EMPTY;
     let result = load_kernel_of(medium, source, memory, &mut frames, &bundle, &mut loaded);
-    check_only_ours_was_written(memory, frames.taken());
+    check_only_ours_was_written(memory, &taken(&frames));
     result?;
     assert!(!is_damaged(&bundle.kernel), "damage in the kernel");
     let file = &bytes[place(bundle.kernel.offset, bundle.kernel.len)];
-    check_loaded(&segments_of(file), &loaded.pieces, frames.taken(), memory);
+    check_loaded(&segments_of(file), &loaded.pieces, &taken(&frames), memory);
 
     let machine = Machine::new(&told.regions, BootInfoRoom::LEN);
     let plan = checked_plan(&loaded.kernel, &bundle.config, &machine)?;
     let room = frames.take_whole(BootInfoRoom::LEN, MemoryRegionKind::BOOTLOADER, Purpose::BootInfo)?;
     let target_addr = room + BootInfoRoom::COMMAND_LINE_OFFSET;
     let len = load_command_line(source, memory, bundle.command_line.as_ref(), target_addr)?;
-    check_only_ours_was_written(memory, frames.taken());
+    check_only_ours_was_written(memory, &taken(&frames));
     if let Some(piece) = &bundle.command_line {
         assert!(!is_damaged(piece), "damage in the command line");
         assert_eq!(memory.bytes(target_addr, len as u64), &bytes[place(piece.offset, piece.len)]);

@@ -1,15 +1,16 @@
 //! Frames: every page at most once, from usable memory only.
 
 use crate::cases;
-use crate::support::memory_map::checked_overlay;
+use crate::support::memory_map::{checked_overlay, taken};
 use boot_info::{MemoryRegion, MemoryRegionKind};
 use loader::BootError;
-use loader::e820::Regions;
+use loader::e820::{REGIONS_MAX, Regions};
 use loader::error::Purpose;
-use loader::frames::{Frames, RUNS_MAX};
+use loader::frames::Frames;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use x86_64::structures::paging::FrameAllocator;
 
 const PAGE: u64 = layout::PAGE_LEN as u64;
@@ -130,8 +131,9 @@ proptest! {
         requests in vec(request(), 1..40),
         addr in addr(),
     ) {
-        let mut frames = Frames::new(&regions);
         let mut model = Model::new(&regions);
+        let mut map = regions.clone();
+        let mut frames = Frames::new(&mut map);
         for request in requests {
             match request {
                 Request::Whole { pages, kind } => {
@@ -177,7 +179,9 @@ proptest! {
                     prop_assert_eq!(found, expected.map(|page| page * PAGE), "modulo {} pages", modulus);
                 }
             }
-            prop_assert_eq!(frames.taken(), model.runs(), "sorted, disjoint and joined");
+            prop_assert_eq!(taken(&frames), model.runs(), "sorted, disjoint and joined");
+            let expected = checked_overlay(&[&regions, &model.runs()[..]].concat());
+            prop_assert_eq!(frames.map(), &expected[..], "and the rest is as it was");
         }
     }
 }
@@ -186,7 +190,7 @@ proptest! {
 fn what_lies_well_for_a_large_page_is_found_up_to_the_last_page() {
     const LARGE_PAGE: u64 = 2 << 20;
     let memory = |start, end| checked_overlay(&[MemoryRegion::new(start, end, MemoryRegionKind::USABLE)]);
-    let find = |regions: &Regions, len, addr| Frames::new(regions).find_congruent(len, addr, LARGE_PAGE);
+    let find = |map: &Regions, len, addr| Frames::new(&mut map.clone()).find_congruent(len, addr, LARGE_PAGE);
     let addr = 0xffff_ffff_8012_3000;
     let regions = memory(0x30_0000, 0x50_0000);
     // The first one at or behind 3 MiB that ends in 12_3000 modulo 2 MiB is at 32_3000.
@@ -199,18 +203,19 @@ fn what_lies_well_for_a_large_page_is_found_up_to_the_last_page() {
 }
 
 #[test]
-fn more_runs_than_there_is_room_for_are_told_and_not_taken() {
-    let reports: Vec<_> = (0..RUNS_MAX as u64 + 2)
-        .map(|index| 0x10_0000 + 2 * index * PAGE)
-        .map(|start| MemoryRegion::new(start, start + PAGE, MemoryRegionKind::USABLE))
-        .collect();
-    let regions = checked_overlay(&reports);
-    let mut frames = Frames::new(&regions);
-    for _ in 0..RUNS_MAX {
-        assert!(frames.take_whole(PAGE, MemoryRegionKind::KERNEL, Purpose::Kernel).is_ok());
-    }
-    let expected = BootError::TooFragmented { expected: RUNS_MAX };
-    assert_eq!(frames.take_whole(PAGE, MemoryRegionKind::KERNEL, Purpose::Kernel), Err(expected));
-    assert_eq!(frames.take_some(0, PAGE, MemoryRegionKind::KERNEL, Purpose::Kernel), Err(expected));
-    assert_eq!(frames.free_len(), 2 * PAGE, "nothing was taken");
+fn more_regions_than_there_is_room_for_are_told_and_nothing_is_taken() {
+    // Whoever takes the middle one of three pages leaves two regions more.
+    let three_pages = |index| 0x10_0000 + 4 * index * PAGE..0x10_0000 + (4 * index + 3) * PAGE;
+    let usable = |range: Range<u64>| MemoryRegion::new(range.start, range.end, MemoryRegionKind::USABLE);
+    let mut map: Regions = (0..REGIONS_MAX as u64 - 2).map(three_pages).map(usable).collect();
+    let mut frames = Frames::new(&mut map);
+    let mut take_middle = |index| {
+        let wish = three_pages(index).start + PAGE;
+        let taken = frames.take_some(wish, PAGE, MemoryRegionKind::KERNEL, Purpose::Kernel);
+        (taken, frames.free_len())
+    };
+    let wish = three_pages(7).start + PAGE;
+    let free_len = (3 * (REGIONS_MAX as u64 - 2) - 1) * PAGE;
+    assert_eq!(take_middle(7), (Ok(wish..wish + PAGE), free_len));
+    assert_eq!(take_middle(8), (Err(BootError::TooFragmented { expected: REGIONS_MAX }), free_len));
 }

@@ -8,7 +8,7 @@ use crate::support::machine::{
     FakeMemory, FakeSource, GARBAGE, Habits, Medium, SharedMedium, bundle_of, check_loaded,
     check_only_ours_was_written, load_kernel_of,
 };
-use crate::support::memory_map::checked_overlay;
+use crate::support::memory_map::{checked_overlay, taken};
 use ::elf::abi::{PF_R, PF_W, PF_X};
 use boot_info::{KernelConfig, MemoryRegion, MemoryRegionKind};
 use loader::BootError;
@@ -59,10 +59,11 @@ impl Machine {
     /// Loads the kernel; gives also the memory that was taken. Whatever comes of it, nothing else was written.
     fn load(&mut self) -> (Result<LoadedKernel, BootError>, Vec<MemoryRegion>) {
         let Self { regions, bundle, memory, medium, source } = self;
-        let mut frames = Frames::new(regions);
+        let mut map = regions.clone();
+        let mut frames = Frames::new(&mut map);
         let mut loaded = LoadedKernel::EMPTY;
         let result = load_kernel_of(medium, source, memory, &mut frames, bundle, &mut loaded);
-        let taken = frames.taken().to_vec();
+        let taken = taken(&frames);
         check_only_ours_was_written(memory, &taken);
         (result.map(|()| loaded), taken)
     }
@@ -149,7 +150,7 @@ proptest! {
     ) {
         let file = kernel.file();
         let mut machine = Machine::new(regions, &file, &habits);
-        let free = Frames::new(&machine.regions).free_len();
+        let free = Frames::new(&mut machine.regions.clone()).free_len();
         let needed = pages_len(&kernel);
         if needed > free {
             let (needed, free) = (needed / 1024, free / 1024);
@@ -177,7 +178,7 @@ proptest! {
         }).collect();
         let fits_large_pages = fits.iter().any(|start| start.abs_diff(first).is_multiple_of(LARGE_PAGE));
         let mut machine = Machine::new(regions, &file, &habits);
-        if pages_len(&kernel) > Frames::new(&machine.regions).free_len() {
+        if pages_len(&kernel) > Frames::new(&mut machine.regions.clone()).free_len() {
             return Ok(());
         }
         let loaded = machine.load_and_check(&kernel, &file);
@@ -230,7 +231,7 @@ proptest! {
         });
         prop_assume!(damaged.is_some());
         let Machine { regions, bundle, memory, source, .. } = &mut machine;
-        let result = load_kernel(source, memory, &mut Frames::new(regions), &bundle.kernel, &mut loaded);
+        let result = load_kernel(source, memory, &mut Frames::new(&mut regions.clone()), &bundle.kernel, &mut loaded);
         prop_assert_eq!(damaged_piece(result), Some((PieceKind::Kernel, file.len() as u64)));
     }
 

@@ -8,10 +8,10 @@ use boot_info::{
     AddressWish, KernelConfig, KernelSegment, MemoryRegion, MemoryRegionKind, SegmentRights, StackLocation,
 };
 use loader::BootError;
-use loader::e820::{Regions, USABLE_END};
+use loader::e820::{REGIONS_MAX, Regions, USABLE_END};
 use loader::elf::{Kernel, PageRun, Segment};
 use loader::error::Purpose;
-use loader::frames::{Frames, RUNS_MAX};
+use loader::frames::Frames;
 use loader::paging::PagingFeatures;
 use loader::plan::{AddressPlan, Machine};
 use proptest::collection::vec;
@@ -175,7 +175,8 @@ proptest! {
         let boot_info_len = boot_info_pages * PAGE;
         // What is refused is refused for a reason, which is checked there.
         if let Ok(plan) = checked_plan(&kernel, &config, &Machine::new(&regions, boot_info_len)) {
-            let mut frames = Frames::new(&regions);
+            let mut map = regions.clone();
+            let mut frames = Frames::new(&mut map);
             let pieces = pieces(&kernel, &mut frames, wish + kernel_pages.base % MIB / PAGE * PAGE);
             let order = Order { regions: &regions, pieces: &pieces, plan: &plan, boot_info_len, features };
             let built = order.build(&mut frames).map_err(|error| TestCaseError::fail(error.to_string()))?;
@@ -225,7 +226,7 @@ fn order<'a>(regions: &'a Regions, pieces: &'a [KernelSegment]) -> Order<'a> {
 
 /// Builds it from the free pages of the same memory.
 fn build(order: &Order<'_>) -> Result<Built, BootError> {
-    order.build(&mut Frames::new(order.regions))
+    order.build(&mut Frames::new(&mut order.regions.iter().copied().collect()))
 }
 
 #[test]
@@ -238,7 +239,8 @@ fn memory_that_ends_at_any_page_is_told_and_nothing_breaks() {
             let features = PagingFeatures { no_execute: true, gib_pages };
             let order = Order { features, ..order(&regions, &pieces) };
             // The same with pages from elsewhere, of which there are enough.
-            let elsewhere = order.build(&mut Frames::new(&plenty)).unwrap_or_else(|error| panic!("{error}"));
+            let elsewhere =
+                order.build(&mut Frames::new(&mut plenty.clone())).unwrap_or_else(|error| panic!("{error}"));
             let needed = table_count(&elsewhere.pages) as u64 + STACK_PAGES + 1;
             match build(&order) {
                 Ok(built) => {
@@ -351,20 +353,16 @@ fn what_programs_know_by_heart_is_there() {
 
 #[test]
 fn memory_in_too_many_pieces_is_told_as_such() {
-    let regions = pages(200, true);
-    let pieces = [];
-    let too_fragmented = Some(BootError::TooFragmented { expected: RUNS_MAX });
-    // All that can be taken goes to the stack, or before it to the kernel, so that a page table is what there is no room for.
-    let stack = StackLocation { top_addr: PLAN.stack.bottom_addr + 120 * PAGE, ..PLAN.stack };
-    let plan = AddressPlan { stack, boot_info_addr: stack.top_addr + PAGE, ..PLAN };
-    let large_stack = Order { plan: &plan, ..order(&regions, &pieces) };
-    assert_eq!(build(&large_stack).err(), too_fragmented);
-    for taken in RUNS_MAX - 20..=RUNS_MAX {
-        let mut frames = Frames::new(&regions);
-        for _ in 0..taken {
-            frames.take_whole(PAGE, MemoryRegionKind::KERNEL, Purpose::Kernel).unwrap();
+    // So many pages can be taken without a region more; the first one out of what follows leaves no room for a second.
+    for pages_apart in 0..12 {
+        let mut regions = pages(pages_apart, true);
+        let start = 64 * MIB;
+        regions.push(MemoryRegion::new(start, start + MIB, MemoryRegionKind::USABLE));
+        for index in 0..REGIONS_MAX as u64 - 2 - regions.len() as u64 {
+            let start = 4 * GIB + 2 * index * PAGE;
+            regions.push(MemoryRegion::new(start, start + PAGE, MemoryRegionKind::USABLE));
         }
-        let result = order(&regions, &pieces).build(&mut frames);
-        assert_eq!(result.err(), too_fragmented, "after {taken} runs");
+        let too_fragmented = Some(BootError::TooFragmented { expected: REGIONS_MAX });
+        assert_eq!(build(&order(&regions, &[])).err(), too_fragmented, "with {pages_apart} pages");
     }
 }

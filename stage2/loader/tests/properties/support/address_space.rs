@@ -1,5 +1,6 @@
 //! The address space that a kernel starts in: built in the order of stage2, and checked page by page.
 
+use super::memory_map::taken;
 use super::page_walk::{Arena, Mapping, joined, pages};
 use boot_info::{KernelSegment, MemoryRegion, MemoryRegionKind, SegmentRights};
 use loader::BootError;
@@ -47,12 +48,12 @@ impl Order<'_> {
         // SAFETY: the arena has a page for each frame, which nobody else knows.
         let mut space = unsafe { AddressSpace::new(frames, &arena, self.features)? };
         space.map_kernel(self.pieces)?;
-        space.map_window(self.plan, self.regions, self.pieces)?;
-        space.map_first_mib(self.regions)?;
+        space.map_window(self.plan, self.pieces)?;
+        space.map_first_mib()?;
         space.map_stack(self.plan.stack)?;
         space.map_boot_info(self.plan.boot_info_addr, boot_info.clone())?;
         let pages = pages(&arena, space.root_addr(), self.features);
-        Ok(Built { pages, boot_info, taken: frames.taken().to_vec(), table_addrs: arena.frames() })
+        Ok(Built { pages, boot_info, taken: taken(frames), table_addrs: arena.frames() })
     }
 
     /// Checks that the kernel got what DESIGN.md tells, and nothing else.

@@ -3,6 +3,7 @@
 use boot_info::{MemoryRegion, MemoryRegionKind};
 use loader::BootError;
 use loader::e820::{self, Answer, ENTRIES_MAX, Entry, Regions, Reports, SIGNATURE, USABLE_END};
+use loader::frames::Frames;
 
 const PAGE: u64 = layout::PAGE_LEN as u64;
 
@@ -135,4 +136,13 @@ fn expected_kind(reports: &[MemoryRegion], addr: u64) -> Option<MemoryRegionKind
 fn sample_addrs(regions: &[MemoryRegion]) -> impl Iterator<Item = u64> {
     let ends = regions.iter().flat_map(|region| [region.start_addr, region.end_addr]);
     ends.flat_map(|end| [end.saturating_sub(1), end, end / PAGE * PAGE]).chain([USABLE_END - 1, USABLE_END])
+}
+
+/// What has been taken of the memory from 1 MiB on.
+pub(crate) fn taken(frames: &Frames<'_>) -> Vec<MemoryRegion> {
+    let is_taken = |region: &&MemoryRegion| {
+        region.start_addr >= layout::FIRST_MIB_END.into()
+            && matches!(region.kind, MemoryRegionKind::KERNEL | MemoryRegionKind::BOOTLOADER)
+    };
+    frames.map().iter().filter(is_taken).copied().collect()
 }
