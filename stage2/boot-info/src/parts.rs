@@ -151,6 +151,9 @@ pub struct Protocol(pub u32);
 impl Protocol {
     /// Those of this crate alone.
     pub const DOORSTEP: Self = Self(0);
+
+    /// Those that the loader can hand over.
+    pub const ALL: &[Self] = &[Self::DOORSTEP];
 }
 
 /// A picture in memory, shown on the screen.

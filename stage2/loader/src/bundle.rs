@@ -17,7 +17,7 @@
 use crate::checksum::checksum;
 use crate::error::BootError;
 use crate::reader::{Reader, read_exactly};
-use boot_info::{AddressWish, KernelConfig};
+use boot_info::{AddressWish, KernelConfig, Protocol};
 use core::fmt;
 use core::mem::{offset_of, size_of};
 use zerocopy::little_endian::{U32, U64};
@@ -126,7 +126,21 @@ struct RawConfig {
     stack_len: U64,
     /// Virtual address of the physical-memory window, 0 for the usual one.
     physical_memory_offset: U64,
-    unused: [u8; 432],
+    /// Virtual address of the stack's lowest byte, 0 for the usual one.
+    stack_addr: U64,
+    /// Virtual address of the boot info, 0 for the usual one.
+    boot_info_addr: U64,
+    flags: U32,
+    /// Number of a [`Protocol`].
+    protocol: U32,
+    unused: [u8; 408],
+}
+
+/// Flags of the configuration: what is allowed or wished for.
+mod config_flags {
+    pub(super) const ALLOW_WRITE_EXECUTE: u32 = 1 << 0;
+    pub(super) const RANDOMIZE_ADDRESS: u32 = 1 << 1;
+    pub(super) const KEEP_SCREEN: u32 = 1 << 2;
 }
 
 #[repr(C)]
@@ -226,6 +240,13 @@ impl Bundle {
         if self.config.physical_memory_offset == AddressWish::Fixed(0) {
             // In the header it would stand for the usual address.
             return Err(wrong_window(0));
+        }
+        for (field, wish) in
+            [("stack address", self.config.stack_addr), ("boot info address", self.config.boot_info_addr)]
+        {
+            if wish == AddressWish::Fixed(0) {
+                return Err(BootError::BundleField { field, found: 0, expected: "a multiple of 4096 above 0" });
+            }
         }
         let mut raw = RawHeader {
             magic: MAGIC,
@@ -339,31 +360,50 @@ fn wrong_window(found: u64) -> BootError {
 
 impl RawConfig {
     fn new(config: &KernelConfig) -> Self {
-        let physical_memory_offset = match config.physical_memory_offset {
-            AddressWish::Default => 0,
-            AddressWish::Fixed(addr) => addr,
-        };
+        let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
+        let flags = flag(config.allow_write_execute, config_flags::ALLOW_WRITE_EXECUTE)
+            | flag(config.randomize_address, config_flags::RANDOMIZE_ADDRESS)
+            | flag(config.keep_screen, config_flags::KEEP_SCREEN);
         Self {
             stack_len: config.stack_len.into(),
-            physical_memory_offset: physical_memory_offset.into(),
-            unused: [0; 432],
+            physical_memory_offset: config.physical_memory_offset.to_number().into(),
+            stack_addr: config.stack_addr.to_number().into(),
+            boot_info_addr: config.boot_info_addr.to_number().into(),
+            flags: flags.into(),
+            protocol: config.protocol.0.into(),
+            unused: [0; 408],
         }
     }
 
     fn parse(&self) -> Result<KernelConfig, BootError> {
-        let stack_len = self.stack_len.get();
-        if stack_len == 0 || stack_len > STACK_LEN_MAX || !stack_len.is_multiple_of(layout::PAGE_LEN.into()) {
-            return Err(BootError::BundleField {
-                field: "stack length",
-                found: stack_len,
-                expected: "whole pages, 4 KiB to 64 MiB",
-            });
+        let field = |field, found, expected| Err(BootError::BundleField { field, found, expected });
+        let (page, stack_len) = (u64::from(layout::PAGE_LEN), self.stack_len.get());
+        if stack_len == 0 || stack_len > STACK_LEN_MAX || !stack_len.is_multiple_of(page) {
+            return field("stack length", stack_len, "whole pages, 4 KiB to 64 MiB");
         }
-        let physical_memory_offset = match self.physical_memory_offset.get() {
-            0 => AddressWish::Default,
-            addr if crate::plan::is_window_addr(addr) => AddressWish::Fixed(addr),
-            found => return Err(wrong_window(found)),
-        };
-        Ok(KernelConfig { stack_len, physical_memory_offset })
+        let window = self.physical_memory_offset.get();
+        if window != 0 && !crate::plan::is_window_addr(window) {
+            return Err(wrong_window(window));
+        }
+        for (name, addr) in [("stack address", &self.stack_addr), ("boot info address", &self.boot_info_addr)] {
+            if !addr.get().is_multiple_of(page) {
+                return field(name, addr.get(), "a multiple of 4096");
+            }
+        }
+        let protocol = Protocol(self.protocol.get());
+        if !Protocol::ALL.contains(&protocol) {
+            return field("protocol", protocol.0.into(), "one that this loader knows");
+        }
+        let has = |flag| self.flags.get() & flag != 0;
+        Ok(KernelConfig {
+            stack_len,
+            stack_addr: AddressWish::from_number(self.stack_addr.get()),
+            physical_memory_offset: AddressWish::from_number(window),
+            boot_info_addr: AddressWish::from_number(self.boot_info_addr.get()),
+            protocol,
+            allow_write_execute: has(config_flags::ALLOW_WRITE_EXECUTE),
+            randomize_address: has(config_flags::RANDOMIZE_ADDRESS),
+            keep_screen: has(config_flags::KEEP_SCREEN),
+        })
     }
 }

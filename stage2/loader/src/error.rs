@@ -142,6 +142,8 @@ pub enum BootError {
         "E53: no room for the {what}: {needed:#x} bytes of addresses, in the higher half or as configured; link the kernel more closely"
     )]
     NoRoom { what: Purpose, needed: u64 },
+    #[error("E54: the {what} cannot be at {found:#x}, as configured: the {other} is there; move one of them")]
+    PlaceTaken { what: Purpose, found: u64, other: Purpose },
 
     // E60 to E69: memory.
     #[error(

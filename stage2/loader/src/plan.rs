@@ -10,6 +10,7 @@
 
 use crate::elf::Kernel;
 use crate::error::{BootError, Purpose};
+use arrayvec::ArrayVec;
 use boot_info::{AddressWish, KernelConfig, MemoryRegion, StackLocation};
 use core::ops::{Range, RangeInclusive};
 use x86_64::VirtAddr;
@@ -64,35 +65,89 @@ impl AddressPlan {
     /// Decides where everything lies.
     ///
     /// # Errors
-    /// E49, E50, E52 where the kernel lies in the way of what has to be where it is; E53 where the higher half has no room
-    /// for the rest.
+    /// E49, E50, E52, E54 where something lies in the way of what has to be where it is; E53 where there is no room for the
+    /// rest.
     // A stack frame of its own: stage2 is smaller for it, and gdb shows it by name.
     #[inline(never)]
     pub fn new(kernel: &Kernel, config: &KernelConfig, machine: &Machine) -> Result<Self, BootError> {
         check_first_mib(kernel)?;
+        let mut taken = Taken { kernel, places: ArrayVec::new() };
         let window_len = machine.memory_end.max(WINDOW_LEN_MIN).next_multiple_of(GIB);
-        let window_addr = match config.physical_memory_offset {
-            AddressWish::Fixed(addr) => fixed_window(kernel, addr, window_len)?,
-            AddressWish::Default => {
+        // What has to be where it is wished for comes first.
+        let mut window_addr = None;
+        if let AddressWish::Fixed(addr) = config.physical_memory_offset {
+            check_window(kernel, addr, window_len)?;
+            window_addr = Some(taken.take(addr, window_len, Purpose::PhysicalMemory)?);
+        }
+        // The guard pages below and above the stack stay free.
+        let guarded_len = config.stack_len + 2 * PAGE;
+        let mut stack_addr = None;
+        if let AddressWish::Fixed(addr) = config.stack_addr {
+            taken.take(addr.wrapping_sub(PAGE), guarded_len, Purpose::Stack)?;
+            stack_addr = Some(addr);
+        }
+        let mut boot_info_addr = None;
+        if let AddressWish::Fixed(addr) = config.boot_info_addr {
+            boot_info_addr = Some(taken.take(addr, machine.boot_info_len, Purpose::BootInfo)?);
+        }
+        let window_addr = match window_addr {
+            Some(addr) => addr,
+            None => {
                 let slots = window_len.div_ceil(SLOT_LEN);
-                HIGHER_HALF
-                    .filter_map(|slot| slot_range(slot, slots))
-                    .find(|range| is_free(kernel, range))
-                    .map(|range| *range.start())
-                    .ok_or(BootError::NoRoom { what: Purpose::PhysicalMemory, needed: window_len })?
+                let addr = taken.find(HIGHER_HALF, slots);
+                let addr = addr.ok_or(BootError::NoRoom { what: Purpose::PhysicalMemory, needed: window_len })?;
+                taken.take(addr, window_len, Purpose::PhysicalMemory)?
             }
         };
-        let window = window_addr..=window_addr + (window_len - 1);
-        let own_addr = HIGHER_HALF
-            .rev()
-            .filter_map(|slot| slot_range(slot, 1))
-            .find(|range| is_free(kernel, range) && !overlap(range, &window))
+        let own_addr = taken.find(HIGHER_HALF.rev(), 1);
+        let own_addr = own_addr.ok_or(BootError::NoRoom { what: Purpose::Stack, needed: guarded_len })?;
+        let bottom_addr = stack_addr.unwrap_or(own_addr + PAGE);
+        Ok(Self {
+            window_addr,
+            window_len,
+            stack: StackLocation { bottom_addr, top_addr: bottom_addr + config.stack_len },
+            boot_info_addr: boot_info_addr.unwrap_or(own_addr + guarded_len),
+        })
+    }
+}
+
+/// What lies where so far.
+struct Taken<'a> {
+    kernel: &'a Kernel,
+    places: ArrayVec<(RangeInclusive<u64>, Purpose), 4>,
+}
+
+impl Taken<'_> {
+    /// Puts something to an address that was chosen for it.
+    fn take(&mut self, addr: u64, len: u64, what: Purpose) -> Result<u64, BootError> {
+        if !is_one_run(addr, len) {
+            return Err(BootError::NoRoom { what, needed: len });
+        }
+        let range = addr..=addr + (len - 1);
+        if let Some(other) = self.at(&range) {
+            return Err(BootError::PlaceTaken { what, found: addr, other });
+        }
+        self.places.push((range, what));
+        Ok(addr)
+    }
+
+    /// What lies at one of these addresses, if anything does.
+    fn at(&self, range: &RangeInclusive<u64>) -> Option<Purpose> {
+        if *range.start() < layout::FIRST_MIB_END.into() {
+            return Some(Purpose::FirstMib);
+        }
+        if !is_free(self.kernel, range) {
+            return Some(Purpose::Kernel);
+        }
+        self.places.iter().find(|(place, _)| overlap(place, range)).map(|(_, what)| *what)
+    }
+
+    /// The first of these entries of the PML4 from which on so many are free.
+    fn find(&self, slots: impl Iterator<Item = u64>, count: u64) -> Option<u64> {
+        slots
+            .filter_map(|slot| slot_range(slot, count))
+            .find(|range| self.at(range).is_none())
             .map(|range| *range.start())
-            .ok_or(BootError::NoRoom { what: Purpose::Stack, needed: config.stack_len })?;
-        // The guard pages are the first one, and the one between stack and boot info.
-        let bottom_addr = own_addr + PAGE;
-        let stack = StackLocation { bottom_addr, top_addr: bottom_addr + config.stack_len };
-        Ok(Self { window_addr, window_len, stack, boot_info_addr: stack.top_addr + PAGE })
     }
 }
 
@@ -125,12 +180,9 @@ fn check_first_mib(kernel: &Kernel) -> Result<(), BootError> {
     Ok(())
 }
 
-/// The window at an address that the kernel asked for.
-fn fixed_window(kernel: &Kernel, addr: u64, len: u64) -> Result<u64, BootError> {
-    if !is_one_run(addr, len) {
-        return Err(BootError::NoRoom { what: Purpose::PhysicalMemory, needed: len });
-    }
-    let last = addr + (len - 1);
+/// No segment lies in a window that has to be at this address.
+fn check_window(kernel: &Kernel, addr: u64, len: u64) -> Result<(), BootError> {
+    let last = addr.saturating_add(len - 1);
     match kernel.segments.iter().find(|segment| segment.virtual_addr <= last && segment.last_addr() >= addr) {
         Some(segment) => Err(BootError::SegmentInWindow {
             segment: segment.index,
@@ -138,7 +190,7 @@ fn fixed_window(kernel: &Kernel, addr: u64, len: u64) -> Result<u64, BootError> 
             start: addr,
             end: last,
         }),
-        None => Ok(addr),
+        None => Ok(()),
     }
 }
 

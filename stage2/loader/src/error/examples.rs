@@ -6,7 +6,7 @@ use crate::bundle::PieceKind;
 impl BootError {
     /// One of each error, by number, with values as they occur.
     #[must_use]
-    pub const fn examples() -> [Self; 48] {
+    pub const fn examples() -> [Self; 49] {
         const CODE: u64 = 0xffff_ffff_8020_0000;
         const WINDOW: u64 = 0xffff_8000_0000_0000;
         [
@@ -71,6 +71,7 @@ impl BootError {
                 end: WINDOW + (crate::plan::WINDOW_LEN_MIN - 1),
             },
             Self::NoRoom { what: Purpose::PhysicalMemory, needed: 1 << 46 },
+            Self::PlaceTaken { what: Purpose::Stack, found: CODE, other: Purpose::Kernel },
             Self::OutOfMemory { what: Purpose::Kernel, needed: 16_448, free: 14_976 },
             Self::TooFragmented { expected: crate::load::PIECES_MAX },
             Self::AlreadyMapped { what: Purpose::PhysicalMemory, found: WINDOW },
