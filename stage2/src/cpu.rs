@@ -1,7 +1,7 @@
 //! What the CPU can do (Intel SDM volume 2, CPUID; AMD64 volume 3, appendix E).
 
 use core::arch::asm;
-use core::arch::x86::__cpuid;
+use core::arch::x86::{__cpuid, __cpuid_count};
 use loader::BootError;
 use loader::paging::PagingFeatures;
 use x86_64::registers::rflags::RFlags;
@@ -66,4 +66,42 @@ pub(crate) fn first_time_stamp() -> Option<u64> {
     let has_counter = has_cpuid() && __cpuid(FEATURES).edx & TIME_STAMP_COUNTER != 0;
     // SAFETY: the CPU has the instruction.
     has_counter.then(|| unsafe { core::arch::x86::_rdtsc() })
+}
+
+/// A number that is hard to guess: from the CPU's generator where it has one, else from the time stamp counter (Intel SDM
+/// volume 1, section 7.3.17).
+pub(crate) fn random() -> u64 {
+    const RDRAND: u32 = 1 << 30;
+    const RDSEED: u32 = 1 << 18;
+    /// What Intel recommends for RDRAND, and more than RDSEED needs when nobody else asks.
+    const TRIES: u32 = 10;
+    let max_leaf = __cpuid(0).eax;
+    let generators = [
+        (max_leaf >= 7 && __cpuid_count(7, 0).ebx & RDSEED != 0, rdseed as fn() -> Option<u32>),
+        (__cpuid(1).ecx & RDRAND != 0, rdrand),
+    ];
+    // The lowest bits of the counter change fastest: multiplied, they change the others, too.
+    let mut number = time_stamp().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    for half in [0, 32] {
+        for (is_there, generator) in generators {
+            if is_there && let Some(random) = (0..TRIES).find_map(|_| generator()) {
+                number ^= u64::from(random) << half;
+            }
+        }
+    }
+    number
+}
+
+fn rdrand() -> Option<u32> {
+    let (number, is_valid): (u32, u8);
+    // SAFETY: the CPU has the instruction, which touches registers and flags only.
+    unsafe { asm!("rdrand {}", "setc {}", out(reg) number, out(reg_byte) is_valid, options(nomem, nostack)) };
+    (is_valid != 0).then_some(number)
+}
+
+fn rdseed() -> Option<u32> {
+    let (number, is_valid): (u32, u8);
+    // SAFETY: as above.
+    unsafe { asm!("rdseed {}", "setc {}", out(reg) number, out(reg_byte) is_valid, options(nomem, nostack)) };
+    (is_valid != 0).then_some(number)
 }

@@ -54,7 +54,6 @@ global_asm!(
     cr4 = const CR4.bits(),
     efer_register = const EFER,
     code64 = const crate::protected_mode::CODE64,
-    data = const crate::protected_mode::DATA32,
     flags = const FLAGS,
     mxcsr = const MXCSR,
     entry = const offset_of!(State, entry_addr),

@@ -32,7 +32,7 @@ hand_off_far_jump:
     .global hand_off_64
     .type hand_off_64, @function
 hand_off_64:
-    mov eax, {data}
+    xor eax, eax                        // null: a kernel that loads a GDT without data segments returns from interrupts
     mov ds, eax
     mov es, eax
     mov fs, eax

@@ -36,8 +36,9 @@ use loader::e820;
 use loader::frames::Frames;
 use loader::load;
 use loader::paging::AddressSpace;
-use loader::plan::{AddressPlan, Machine};
+use loader::plan::{self, AddressPlan, Machine};
 use loader::reader::BootSource;
+use loader::relocate::relocate;
 
 /// Where all entries meet, on the loader's stack.
 fn stage2_main(source: BootSource) -> ! {
@@ -81,12 +82,24 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible, BootErr
         layout::KERNEL_HEADERS_ADDR.into(),
     )?;
     loaded.kernel.fill(headers, bundle.kernel.len)?;
+    if !bundle.config.allow_write_execute {
+        loaded.kernel.check_rights()?;
+    } else if let Some(run) = loaded.kernel.writable_executable() {
+        println!(
+            "kernel has pages that are writable and executable, as allowed, from {:#x} on",
+            run.virtual_addr
+        );
+    }
+    let random = bundle.config.randomize_address.then(cpu::random);
+    let slide = plan::kernel_slide(&loaded.kernel, random)?;
+    loaded.kernel.slide_by(slide);
     let plan = AddressPlan::new(&loaded.kernel, &bundle.config, &Machine::new(regions, BootInfoRoom::LEN))?;
     pass(milestones, MilestoneId::HEADERS_READ);
 
     // The kernel and its command line, straight to the memory they will live in.
     let mut frames = Frames::new(regions);
     load::load_kernel(&mut reader, &mut memory, &mut frames, &bundle.kernel, loaded)?;
+    relocate(&mut memory, loaded)?;
     let room = Room::take(&mut frames)?;
     let command_line_len = load::load_command_line(
         &mut reader,
@@ -111,6 +124,9 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible, BootErr
     // What it is told, and there it goes.
     protected_mode::check_stack()?;
     println!("jump to {:#x}", loaded.kernel.entry_addr);
+    if !bundle.config.keep_screen {
+        screen::clear();
+    }
     room.write(
         &plan,
         &Facts {
@@ -118,6 +134,8 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible, BootErr
             segments: &loaded.pieces,
             command_line_len,
             physical_memory_offset: plan.window_addr,
+            kernel_slide: loaded.kernel.slide,
+            tls: loaded.kernel.tls,
             stack: plan.stack,
             boot_drive: source.drive,
         },

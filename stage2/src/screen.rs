@@ -29,6 +29,19 @@ pub(crate) fn init() {
     }
 }
 
+/// Empties the screen: 80x25 in mode 3, the cursor at the top, as a kernel expects that draws at B8000h.
+pub(crate) fn clear() {
+    if data_area::read_u8(data_area::VIDEO_MODE) != TEXT_MODES[1] {
+        return bios::set_text_mode();
+    }
+    for row in 0..ROWS {
+        for column in 0..COLUMNS {
+            cell(row, column).write(BLANK);
+        }
+    }
+    set_cursor(0, 0);
+}
+
 /// Writes a text at the cursor and moves it, scrolling as needed. The BIOS is told where it stands.
 pub(crate) fn write(text: &str) {
     let mut column = usize::from(data_area::read_u8(data_area::CURSOR)).min(COLUMNS - 1);
@@ -48,6 +61,11 @@ pub(crate) fn write(text: &str) {
             row -= 1;
         }
     }
+    set_cursor(row, column);
+}
+
+/// Places the cursor, and tells the BIOS.
+fn set_cursor(row: usize, column: usize) {
     let [low, high, ..] = (row * COLUMNS + column).to_le_bytes();
     data_area::write_u8(data_area::CURSOR, column.to_le_bytes()[0]);
     data_area::write_u8(data_area::CURSOR + 1, row.to_le_bytes()[0]);

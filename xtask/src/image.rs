@@ -19,7 +19,7 @@ use anyhow::{Context, Result};
 use boot_info::KernelConfig;
 use clap::Args;
 use loader::elf::{Kernel, headers_len};
-use loader::plan::{AddressPlan, Machine};
+use loader::plan::{self, AddressPlan, Machine};
 use overwriting::{Role, refuse_overwriting};
 use std::path::{self, Path, PathBuf};
 use std::process::ExitCode;
@@ -48,7 +48,7 @@ pub(crate) struct Options {
 /// What goes into an image.
 #[derive(Args, Default)]
 pub(crate) struct Contents {
-    /// A kernel of your own: any static x86-64 ELF file [default: the one in kernel/]
+    /// A kernel of your own: any x86-64 ELF file that needs no dynamic linker [default: the one in kernel/]
     #[arg(long, value_name = "ELF")]
     pub(crate) kernel: Option<PathBuf>,
     /// How the kernel in kernel/ is built, and which folder the results go to
@@ -57,6 +57,27 @@ pub(crate) struct Contents {
     /// The command line that the kernel finds in its boot information
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) cmdline: String,
+    /// Take a kernel with segments that are writable and executable
+    #[arg(long)]
+    pub(crate) allow_wx: bool,
+    /// Put a position-independent kernel to a random address at each boot
+    #[arg(long)]
+    pub(crate) kaslr: bool,
+    /// Leave on the screen what BIOS and loader wrote there
+    #[arg(long)]
+    pub(crate) keep_screen: bool,
+}
+
+impl Contents {
+    /// What is asked of the loader for the kernel.
+    fn config(&self) -> KernelConfig {
+        KernelConfig {
+            allow_write_execute: self.allow_wx,
+            randomize_address: self.kaslr,
+            keep_screen: self.keep_screen,
+            ..KernelConfig::DEFAULT
+        }
+    }
 }
 
 /// The files that a command is going to write.
@@ -173,7 +194,8 @@ fn make(
     build_stages: impl FnOnce(&Builder<'_>) -> Result<[Vec<u8>; 2]>,
 ) -> Result<(DiskImage, ElfFiles)> {
     // A kernel that would be refused is refused before anything is built.
-    let given = contents.kernel.as_deref().map(read_kernel).transpose()?;
+    let config = contents.config();
+    let given = contents.kernel.as_deref().map(|path| read_kernel(path, &config)).transpose()?;
     let toolchain = Toolchain::find(shell)?;
     let builder = Builder { checkout, toolchain: &toolchain };
     let (stages, kernel) = both(
@@ -182,25 +204,30 @@ fn make(
             Some(kernel) => Ok(kernel),
             None => {
                 builder.kernels(&KERNEL, contents.profile)?;
-                read_kernel(&KERNEL.elf_file(checkout, contents.profile.folder()))
+                read_kernel(&KERNEL.elf_file(checkout, contents.profile.folder()), &config)
             }
         },
     );
     let ([stage1, stage2], kernel) = (stages?, kernel?);
-    let image = image(shell, &Stages::flatten(&stage1, &stage2)?, &kernel, &contents.cmdline)?;
+    let image = image(shell, &Stages::flatten(&stage1, &stage2)?, &kernel, config, &contents.cmdline)?;
     Ok((image, ElfFiles { stage1, stage2, kernel }))
 }
 
 /// Reads a kernel that the loader will take.
-fn read_kernel(path: &Path) -> Result<Vec<u8>> {
+fn read_kernel(path: &Path, config: &KernelConfig) -> Result<Vec<u8>> {
     let kernel = read(path)?;
-    check_kernel(&kernel, &KernelConfig::DEFAULT).with_context(|| Checkout::display(path))?;
+    check_kernel(&kernel, config).with_context(|| Checkout::display(path))?;
     Ok(kernel)
 }
 
 /// The image of a kernel, which has passed the desk check, without what the loader would not load.
-pub(crate) fn image(shell: &Shell, stages: &Stages, kernel: &[u8], command_line: &str) -> Result<DiskImage> {
-    let config = KernelConfig::DEFAULT;
+pub(crate) fn image(
+    shell: &Shell,
+    stages: &Stages,
+    kernel: &[u8],
+    config: KernelConfig,
+    command_line: &str,
+) -> Result<DiskImage> {
     let stripped = strip(shell, kernel).context("cannot strip the kernel")?;
     check_kernel(&stripped, &config).context("the kernel, stripped of its debug sections")?;
     Image { stages, kernel: &stripped, config, command_line }.build()
@@ -209,7 +236,12 @@ pub(crate) fn image(shell: &Shell, stages: &Stages, kernel: &[u8], command_line:
 /// The desk check: what stage2 would say of this kernel.
 pub(crate) fn check_kernel(kernel: &[u8], config: &KernelConfig) -> Result<()> {
     let headers = &kernel[..usize::try_from(headers_len(kernel))?];
-    let kernel = Kernel::parse(headers, kernel.len() as u64)?;
+    let mut kernel = Kernel::parse(headers, kernel.len() as u64)?;
+    if !config.allow_write_execute {
+        kernel.check_rights()?;
+    }
+    let slide = plan::kernel_slide(&kernel, None)?;
+    kernel.slide_by(slide);
     AddressPlan::new(&kernel, config, &Machine::LEAST)?;
     Ok(())
 }

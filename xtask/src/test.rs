@@ -17,6 +17,7 @@ mod faults_machine;
 mod foreign;
 mod gdb;
 mod kernel;
+mod linked;
 mod other_loaders;
 mod parts;
 mod random;
@@ -134,6 +135,7 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         boot::tests(),
         kernel::tests(),
         foreign::tests(),
+        linked::tests(),
         desk::tests(),
         damaged::tests(),
         defects::tests(),

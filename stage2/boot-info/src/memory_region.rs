@@ -122,6 +122,8 @@ impl SegmentRights {
     pub const READ_WRITE: Self = Self(1);
     /// Can be read and executed.
     pub const READ_EXECUTE: Self = Self(2);
+    /// Can be written and executed, which the kernel has to ask for.
+    pub const READ_WRITE_EXECUTE: Self = Self(3);
 }
 
 impl fmt::Display for SegmentRights {
@@ -130,6 +132,7 @@ impl fmt::Display for SegmentRights {
             Self::READ => "r--",
             Self::READ_WRITE => "rw-",
             Self::READ_EXECUTE => "r-x",
+            Self::READ_WRITE_EXECUTE => "rwx",
             Self(_) => "???",
         })
     }

@@ -6,6 +6,7 @@ use crate::load::PIECES_MAX;
 use arrayvec::ArrayVec;
 use boot_info::{
     BootInfo, BootInfoParts, KernelSegment, List, MemoryRegion, Milestone, MilestoneId, StackLocation,
+    TlsTemplate,
 };
 use core::mem::{MaybeUninit, offset_of};
 
@@ -36,6 +37,10 @@ pub struct Facts<'a> {
     pub command_line_len: usize,
     /// Virtual address of physical address 0.
     pub physical_memory_offset: u64,
+    /// What was added to the addresses in the kernel's file.
+    pub kernel_slide: u64,
+    /// What thread-local storage begins as.
+    pub tls: Option<TlsTemplate>,
     /// The stack.
     pub stack: StackLocation,
     /// The BIOS's number of the boot drive.
@@ -74,6 +79,8 @@ impl BootInfoRoom {
             physical_memory_offset: facts.physical_memory_offset,
             stack: facts.stack,
             boot_drive: facts.boot_drive,
+            kernel_slide: facts.kernel_slide,
+            tls_template: facts.tls.unwrap_or(BootInfoParts::EMPTY.tls_template),
             ..BootInfoParts::EMPTY
         };
         fill(&mut self.regions, facts.regions);
@@ -118,6 +125,8 @@ mod tests {
             segments: &segments,
             command_line_len: command_line.len(),
             physical_memory_offset: 0xffff_8000_0000_0000,
+            kernel_slide: 0x1000,
+            tls: None,
             stack,
             boot_drive: 0x81,
         };

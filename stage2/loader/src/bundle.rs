@@ -245,7 +245,11 @@ impl Bundle {
             [("stack address", self.config.stack_addr), ("boot info address", self.config.boot_info_addr)]
         {
             if wish == AddressWish::Fixed(0) {
-                return Err(BootError::BundleField { field, found: 0, expected: "a multiple of 4096 above 0" });
+                return Err(BootError::BundleField {
+                    field,
+                    found: 0,
+                    expected: "a multiple of 4096 above 0",
+                });
             }
         }
         let mut raw = RawHeader {
@@ -385,7 +389,8 @@ impl RawConfig {
         if window != 0 && !crate::plan::is_window_addr(window) {
             return Err(wrong_window(window));
         }
-        for (name, addr) in [("stack address", &self.stack_addr), ("boot info address", &self.boot_info_addr)] {
+        for (name, addr) in [("stack address", &self.stack_addr), ("boot info address", &self.boot_info_addr)]
+        {
             if !addr.get().is_multiple_of(page) {
                 return field(name, addr.get(), "a multiple of 4096");
             }

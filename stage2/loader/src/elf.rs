@@ -4,7 +4,7 @@
 
 use crate::error::BootError;
 use arrayvec::ArrayVec;
-use boot_info::SegmentRights;
+use boot_info::{SegmentRights, TlsTemplate};
 use core::ops::Range;
 use elf::abi;
 use x86_64::VirtAddr;
@@ -12,15 +12,12 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 /// Segments with memory that a kernel may have. E38 tells the number.
-pub const SEGMENTS_MAX: usize = 16;
+pub const SEGMENTS_MAX: usize = 256;
 
-/// Page runs that result at most: each segment may share its first page.
-pub const PAGE_RUNS_MAX: usize = 2 * SEGMENTS_MAX;
+/// Page runs that result at most: each segment may share its first page, and one range in one of them may be protected.
+pub const PAGE_RUNS_MAX: usize = 2 * SEGMENTS_MAX + 2;
 
 const PAGE: u64 = layout::PAGE_LEN as u64;
-
-/// Program headers that a kernel may have: more than any linker writes.
-const PROGRAM_HEADERS_MAX: usize = 128;
 
 /// The file header, `Elf64_Ehdr`.
 #[repr(C)]
@@ -131,12 +128,52 @@ pub struct Kernel {
     pub segments: ArrayVec<Segment, SEGMENTS_MAX>,
     /// The pages they touch, sorted, each page once.
     pub page_runs: PageRuns,
+    /// Whether it runs at any address, once its relocations have been applied.
+    pub is_position_independent: bool,
+    /// What has been added to the addresses in its file, modulo 2^64.
+    pub slide: u64,
+    /// What the slide has to be a multiple of: the largest alignment of a segment, a power of two; 0 where none tells.
+    pub alignment: u64,
+    /// The dynamic table (PT_DYNAMIC): virtual address and length in bytes. Empty where there is none.
+    pub dynamic: VirtualRange,
+    /// What only relocations write to (PT_GNU_RELRO).
+    pub relro: VirtualRange,
+    /// What thread-local storage begins as (PT_TLS), if there is any.
+    pub tls: Option<TlsTemplate>,
+}
+
+/// A range of virtual addresses that a program header tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VirtualRange {
+    /// The first address.
+    pub addr: u64,
+    /// Length in bytes.
+    pub len: u64,
+}
+
+impl VirtualRange {
+    const EMPTY: Self = Self { addr: 0, len: 0 };
+
+    /// Its whole pages; none where it has none.
+    fn pages(&self) -> Range<u64> {
+        let end = self.addr.saturating_add(self.len) / PAGE * PAGE;
+        self.addr.checked_next_multiple_of(PAGE).unwrap_or(end)..end
+    }
 }
 
 impl Kernel {
-    /// A kernel without anything, to be filled in.
-    pub const EMPTY: Self =
-        Self { entry_addr: 0, segments: ArrayVec::new_const(), page_runs: ArrayVec::new_const() };
+    /// A kernel without anything, to be filled in. All zeros, so that the loader's file need not hold it.
+    pub const EMPTY: Self = Self {
+        entry_addr: 0,
+        segments: ArrayVec::new_const(),
+        page_runs: ArrayVec::new_const(),
+        is_position_independent: false,
+        slide: 0,
+        alignment: 0,
+        dynamic: VirtualRange::EMPTY,
+        relro: VirtualRange::EMPTY,
+        tls: None,
+    };
 
     /// Parses and checks the kernel.
     ///
@@ -145,7 +182,8 @@ impl Kernel {
     /// is for [`AddressPlan`](crate::plan::AddressPlan) to say.
     ///
     /// # Errors
-    /// E30 to E48 and E51, the first that applies, in the order of the file: header, program headers, their relations.
+    /// E30 to E46, E51 and E57, the first that applies, in the order of the file: header, program headers, their
+    /// relations.
     pub fn parse(headers: &[u8], file_len: u64) -> Result<Self, BootError> {
         let mut kernel = Self::EMPTY;
         kernel.fill(headers, file_len)?;
@@ -161,17 +199,126 @@ impl Kernel {
     #[inline(never)]
     pub fn fill(&mut self, headers: &[u8], file_len: u64) -> Result<(), BootError> {
         let header = parse_header(headers, file_len)?;
+        self.is_position_independent = header.e_type.get() == abi::ET_DYN;
         for (index, program_header) in (0..).zip(parse_program_headers(header, headers)?) {
-            if let Some(segment) = check_segment(index, program_header, file_len)? {
-                let place = self.segments.partition_point(|other| other.virtual_addr <= segment.virtual_addr);
-                let too_many = BootError::ElfProgramHeaderCount { found: header.e_phnum.get() };
-                self.segments.try_insert(place, segment).map_err(|_| too_many)?;
+            let range =
+                VirtualRange { addr: program_header.p_vaddr.get(), len: program_header.p_memsz.get() };
+            match program_header.p_type.get() {
+                abi::PT_INTERP => return Err(BootError::ElfDynamic { segment: index }),
+                abi::PT_DYNAMIC => self.dynamic = range,
+                abi::PT_GNU_RELRO => self.relro = range,
+                abi::PT_TLS if range.len > 0 => self.tls = Some(tls_template(program_header)),
+                abi::PT_LOAD => {
+                    let Some(segment) = check_segment(index, program_header, file_len)? else { continue };
+                    let place =
+                        self.segments.partition_point(|other| other.virtual_addr <= segment.virtual_addr);
+                    let too_many = BootError::ElfProgramHeaderCount { found: header.e_phnum.get() };
+                    self.segments.try_insert(place, segment).map_err(|_| too_many)?;
+                    let alignment = program_header.p_align.get();
+                    if alignment.is_power_of_two() {
+                        self.alignment = self.alignment.max(alignment);
+                    }
+                }
+                _ => {}
             }
         }
         check_overlaps(&self.segments)?;
         self.entry_addr = header.e_entry.get();
         check_entry(self.entry_addr, &self.segments)?;
-        find_page_runs(&self.segments, &mut self.page_runs)
+        check_tls(self.tls, &self.segments)?;
+        self.find_page_runs();
+        Ok(())
+    }
+
+    /// Makes sure that no page can be written and executed.
+    ///
+    /// # Errors
+    /// E47, E48.
+    pub fn check_rights(&self) -> Result<(), BootError> {
+        for segment in &self.segments {
+            if segment.rights == SegmentRights::READ_WRITE_EXECUTE {
+                return Err(BootError::SegmentWritableExecutable { segment: segment.index });
+            }
+        }
+        let Some(run) = self.writable_executable() else { return Ok(()) };
+        let shares = |segment: &&Segment| segment.first_page() <= run.virtual_addr;
+        let segment = self.segments.iter().rfind(shares).map_or(0, |segment| segment.index);
+        Err(BootError::SharedPageRights { segment, found: run.virtual_addr })
+    }
+
+    /// The first pages that can be written and executed, if there are any.
+    #[must_use]
+    pub fn writable_executable(&self) -> Option<&PageRun> {
+        self.page_runs.iter().find(|run| run.rights == SegmentRights::READ_WRITE_EXECUTE)
+    }
+
+    /// Moves the kernel: adds `slide`, a multiple of its alignment, to all its addresses, modulo 2^64.
+    pub fn slide_by(&mut self, slide: u64) {
+        self.slide = slide;
+        let segments = self.segments.iter_mut().map(|segment| &mut segment.virtual_addr);
+        let runs = self.page_runs.iter_mut().map(|run| &mut run.virtual_addr);
+        let others = [&mut self.entry_addr, &mut self.dynamic.addr, &mut self.relro.addr];
+        let tls = self.tls.iter_mut().map(|tls| &mut tls.addr);
+        for addr in segments.chain(runs).chain(others).chain(tls) {
+            *addr = addr.wrapping_add(slide);
+        }
+    }
+
+    /// From its first page to the end of its last one: how many bytes of addresses it needs.
+    #[must_use]
+    pub fn span(&self) -> VirtualRange {
+        match (self.page_runs.first(), self.page_runs.last()) {
+            (Some(first), Some(last)) => VirtualRange {
+                addr: first.virtual_addr,
+                len: last.virtual_addr + last.len - first.virtual_addr,
+            },
+            _ => VirtualRange::EMPTY,
+        }
+    }
+
+    /// The pages of the sorted segments. A page that several segments share gets the rights of all of them; one that only
+    /// relocations write to is not writable.
+    fn find_page_runs(&mut self) {
+        let runs = &mut self.page_runs;
+        for segment in &self.segments {
+            let (mut start, end) = (segment.first_page(), segment.first_page() + segment.pages_len());
+            if let Some(last) = runs.last_mut()
+                && last.virtual_addr + last.len > start
+            {
+                let rights = SegmentRights(last.rights.0 | segment.rights.0);
+                last.len -= PAGE;
+                if last.len == 0 {
+                    runs.pop();
+                }
+                push_run(runs, start, start + PAGE, rights);
+                start += PAGE;
+            }
+            push_run(runs, start, end, segment.rights);
+        }
+        // No more than one run is parted: what is protected lies in one segment.
+        let protected = self.relro.pages();
+        let holds = |run: &PageRun| {
+            run.rights == SegmentRights::READ_WRITE
+                && run.virtual_addr <= protected.start
+                && protected.start < protected.end
+                && protected.end <= run.virtual_addr + run.len
+        };
+        if let Some(index) = runs.iter().position(holds) {
+            let whole = runs.remove(index);
+            let end = whole.virtual_addr + whole.len;
+            let parts = [
+                (whole.virtual_addr, protected.start, whole.rights),
+                (protected.start, protected.end, SegmentRights::READ),
+                (protected.end, end, whole.rights),
+            ];
+            let mut index = index;
+            for (start, end, rights) in parts {
+                if start < end {
+                    runs.insert(index, PageRun { virtual_addr: start, len: end - start, rights });
+                    index += 1;
+                }
+            }
+        }
     }
 }
 
@@ -207,7 +354,7 @@ fn parse_header(head: &[u8], file_len: u64) -> Result<&FileHeader, BootError> {
             return Err(BootError::ElfVersion { found });
         }
     }
-    if header.e_type.get() != abi::ET_EXEC {
+    if ![abi::ET_EXEC, abi::ET_DYN].contains(&header.e_type.get()) {
         return Err(BootError::ElfType { found: header.e_type.get() });
     }
     if header.e_machine.get() != abi::EM_X86_64 {
@@ -222,7 +369,7 @@ fn parse_header(head: &[u8], file_len: u64) -> Result<&FileHeader, BootError> {
 /// The program header table, which lies in `head`.
 fn parse_program_headers<'a>(header: &FileHeader, head: &'a [u8]) -> Result<&'a [ProgramHeader], BootError> {
     let (found, count) = (header.e_phoff.get(), header.e_phnum.get());
-    if count == 0 || usize::from(count) > PROGRAM_HEADERS_MAX {
+    if count == 0 {
         return Err(BootError::ElfProgramHeaderCount { found: count });
     }
     let len = size_of::<ProgramHeader>() as u64 * u64::from(count);
@@ -235,12 +382,6 @@ fn parse_program_headers<'a>(header: &FileHeader, head: &'a [u8]) -> Result<&'a 
 
 /// The segment of a program header that has memory; none for the others.
 fn check_segment(index: u16, header: &ProgramHeader, file_len: u64) -> Result<Option<Segment>, BootError> {
-    if header.p_type.get() == abi::PT_INTERP {
-        return Err(BootError::ElfDynamic { segment: index });
-    }
-    if header.p_type.get() != abi::PT_LOAD {
-        return Ok(None);
-    }
     if header.p_filesz.get() > header.p_memsz.get() {
         return Err(BootError::SegmentFileSize {
             segment: index,
@@ -260,20 +401,12 @@ fn check_segment(index: u16, header: &ProgramHeader, file_len: u64) -> Result<Op
         });
     }
     check_addresses(index, header)?;
-    let alignment = header.p_align.get().max(1);
-    if !alignment.is_power_of_two()
-        || !(header.p_vaddr.get() ^ header.p_offset.get()).is_multiple_of(alignment)
-    {
-        return Err(BootError::SegmentAlignment { segment: index, found: header.p_align.get() });
-    }
-    let rights = match (header.p_flags.get() & abi::PF_W != 0, header.p_flags.get() & abi::PF_X != 0) {
-        (false, false) => SegmentRights::READ,
-        (true, false) => SegmentRights::READ_WRITE,
-        (false, true) => SegmentRights::READ_EXECUTE,
-        (true, true) => {
-            return Err(BootError::SegmentWritableExecutable { segment: index, found: header.p_flags.get() });
+    let mut rights = SegmentRights::READ;
+    for (flag, right) in [(abi::PF_W, SegmentRights::READ_WRITE), (abi::PF_X, SegmentRights::READ_EXECUTE)] {
+        if header.p_flags.get() & flag != 0 {
+            rights.0 |= right.0;
         }
-    };
+    }
     Ok(Some(Segment {
         index,
         file_offset: header.p_offset.get(),
@@ -319,50 +452,46 @@ fn check_overlaps(segments: &[Segment]) -> Result<(), BootError> {
 /// The first instruction is one that was in the file and may be executed.
 fn check_entry(entry_addr: u64, segments: &[Segment]) -> Result<(), BootError> {
     let has_entry = |segment: &Segment| {
-        segment.rights == SegmentRights::READ_EXECUTE && segment.loaded_range().contains(&entry_addr)
+        segment.rights.0 & SegmentRights::READ_EXECUTE.0 != 0 && segment.loaded_range().contains(&entry_addr)
     };
     if segments.iter().any(has_entry) { Ok(()) } else { Err(BootError::EntryOutside { found: entry_addr }) }
 }
 
-/// The pages of the sorted segments. A page that several segments share gets the rights of all of them.
-fn find_page_runs(segments: &[Segment], runs: &mut PageRuns) -> Result<(), BootError> {
-    for segment in segments {
-        let mut run =
-            PageRun { virtual_addr: segment.first_page(), len: segment.pages_len(), rights: segment.rights };
-        if let Some(last) = runs.last_mut()
-            && last.virtual_addr + last.len > run.virtual_addr
-        {
-            let shared = PageRun { len: PAGE, rights: join_rights(last.rights, segment)?, ..run };
-            last.len -= PAGE;
-            if last.len == 0 {
-                runs.pop();
-            }
-            push_run(runs, shared);
-            run.virtual_addr += PAGE;
-            run.len -= PAGE;
-        }
-        if run.len > 0 {
-            push_run(runs, run);
-        }
+/// What a program header of type PT_TLS tells.
+fn tls_template(header: &ProgramHeader) -> TlsTemplate {
+    TlsTemplate {
+        addr: header.p_vaddr.get(),
+        file_len: header.p_filesz.get(),
+        memory_len: header.p_memsz.get(),
+        align: header.p_align.get().max(1),
     }
-    Ok(())
 }
 
-/// Appends a run, as part of the last one where it continues that with the same rights.
-fn push_run(runs: &mut PageRuns, run: PageRun) {
+/// The initialised bytes of thread-local storage lie in a segment.
+fn check_tls(tls: Option<TlsTemplate>, segments: &[Segment]) -> Result<(), BootError> {
+    let Some(tls) = tls else { return Ok(()) };
+    let holds = |segment: &Segment| {
+        segment.virtual_addr <= tls.addr
+            && tls
+                .addr
+                .checked_add(tls.file_len)
+                .is_some_and(|end| end <= segment.last_addr().saturating_add(1))
+    };
+    let fits = tls.file_len == 0 || segments.iter().any(holds);
+    if fits && tls.file_len <= tls.memory_len && tls.align.is_power_of_two() {
+        Ok(())
+    } else {
+        Err(BootError::TlsOutside { found: tls.addr, len: tls.file_len })
+    }
+}
+
+/// Appends a run of pages, if there are any, as part of the last one where it continues that with the same rights.
+fn push_run(runs: &mut PageRuns, start: u64, end: u64, rights: SegmentRights) {
     match runs.last_mut() {
-        Some(last) if last.virtual_addr + last.len == run.virtual_addr && last.rights == run.rights => {
-            last.len += run.len
+        _ if start == end => {}
+        Some(last) if last.virtual_addr + last.len == start && last.rights == rights => {
+            last.len += end - start
         }
-        _ => runs.push(run),
-    }
-}
-
-/// The rights of a page that has `rights` and is shared by `segment`.
-fn join_rights(rights: SegmentRights, segment: &Segment) -> Result<SegmentRights, BootError> {
-    match (rights, segment.rights) {
-        (a, b) if a == b => Ok(a),
-        (SegmentRights::READ, other) | (other, SegmentRights::READ) => Ok(other),
-        _ => Err(BootError::SharedPageRights { segment: segment.index, found: segment.first_page() }),
+        _ => runs.push(PageRun { virtual_addr: start, len: end - start, rights }),
     }
 }

@@ -80,13 +80,13 @@ pub enum BootError {
     ElfData { found: u8 },
     #[error("E34: kernel has ELF version {found}, expected 1")]
     ElfVersion { found: u32 },
-    #[error("E35: kernel has e_type {found} ({}), expected 2 (executable): {}", elf_type(*.found), elf_type_way_out(*.found))]
+    #[error("E35: kernel has e_type {found} ({}), expected 2 or 3 (executable): {}", elf_type(*.found), elf_type_way_out(*.found))]
     ElfType { found: u16 },
     #[error("E36: kernel has e_machine {found}, expected 62 (x86-64)")]
     ElfMachine { found: u16 },
     #[error("E37: kernel has e_phentsize {found}, expected 56")]
     ElfProgramHeaderSize { found: u16 },
-    #[error("E38: kernel has e_phnum {found}, expected 1 to 128, of which at most 16 PT_LOAD")]
+    #[error("E38: kernel has e_phnum {found}, expected at least 1, and at most 256 PT_LOAD")]
     ElfProgramHeaderCount { found: u16 },
     #[error(
         "E39: kernel's program headers (e_phoff {found:#x}) end at {end:#x}, expected at most {expected:#x}"
@@ -108,18 +108,14 @@ pub enum BootError {
         "E44: segment {segment}: p_vaddr {found:#x} + p_memsz {len:#x}, expected canonical addresses (48 bits) before the last page"
     )]
     SegmentNotCanonical { segment: u16, found: u64, len: u64 },
-    #[error(
-        "E45: segment {segment}: p_align {found:#x}, expected a power of two, with p_vaddr and p_offset equal modulo it"
-    )]
-    SegmentAlignment { segment: u16, found: u64 },
     #[error("E46: segments {segment} and {other} overlap at {found:#x}, expected separate addresses")]
     SegmentsOverlap { segment: u16, other: u16, found: u64 },
     #[error(
-        "E47: segment {segment} is writable and executable (p_flags {found:#x}), expected one or the other; link with separate segments"
+        "E47: segment {segment} is writable and executable: link without -N, give the linker script's PHDRS separate FLAGS, or allow it with --allow-wx"
     )]
-    SegmentWritableExecutable { segment: u16, found: u32 },
+    SegmentWritableExecutable { segment: u16 },
     #[error(
-        "E48: segment {segment} would make page {found:#x} writable and executable, which it shares; align segments to 4096"
+        "E48: segment {segment} would make page {found:#x} writable and executable, which it shares: align segments to 4096, or use --allow-wx"
     )]
     SharedPageRights { segment: u16, found: u64 },
     #[error(
@@ -144,6 +140,17 @@ pub enum BootError {
     NoRoom { what: Purpose, needed: u64 },
     #[error("E54: the {what} cannot be at {found:#x}, as configured: the {other} is there; move one of them")]
     PlaceTaken { what: Purpose, found: u64, other: Purpose },
+
+    #[error(
+        "E55: relocation of type {found} ({}) at {addr:#x}, expected only R_X86_64_RELATIVE (8): link a static PIE without undefined symbols", relocation_name(*.found)
+    )]
+    UnknownRelocation { found: u32, addr: u64 },
+    #[error("E56: kernel's dynamic table: {field} is {found:#x}, expected {expected}; link the kernel anew")]
+    DynamicTable { field: &'static str, found: u64, expected: &'static str },
+    #[error(
+        "E57: thread-local storage at {found:#x}, {len:#x} bytes in the file: expected in a segment, p_filesz at most p_memsz, p_align a power of two"
+    )]
+    TlsOutside { found: u64, len: u64 },
 
     // E60 to E69: memory.
     #[error(
@@ -254,10 +261,28 @@ fn elf_type(e_type: u16) -> &'static str {
     }
 }
 
+/// The name of a relocation (AMD64 ABI, table 4.10).
+fn relocation_name(kind: u32) -> &'static str {
+    match kind {
+        elf::abi::R_X86_64_64 => "R_X86_64_64",
+        elf::abi::R_X86_64_PC32 => "R_X86_64_PC32",
+        elf::abi::R_X86_64_COPY => "R_X86_64_COPY",
+        elf::abi::R_X86_64_GLOB_DAT => "R_X86_64_GLOB_DAT",
+        elf::abi::R_X86_64_JUMP_SLOT => "R_X86_64_JUMP_SLOT",
+        elf::abi::R_X86_64_32 => "R_X86_64_32",
+        elf::abi::R_X86_64_32S => "R_X86_64_32S",
+        elf::abi::R_X86_64_DTPMOD64 => "R_X86_64_DTPMOD64",
+        elf::abi::R_X86_64_DTPOFF64 => "R_X86_64_DTPOFF64",
+        elf::abi::R_X86_64_TPOFF64 => "R_X86_64_TPOFF64",
+        elf::abi::R_X86_64_TLSDESC => "R_X86_64_TLSDESC",
+        elf::abi::R_X86_64_IRELATIVE => "R_X86_64_IRELATIVE",
+        _ => "unknown",
+    }
+}
+
 fn elf_type_way_out(e_type: u16) -> &'static str {
     match e_type {
         elf::abi::ET_REL => "link it first",
-        elf::abi::ET_DYN => "build with -C relocation-model=static",
         _ => "is it a kernel?",
     }
 }

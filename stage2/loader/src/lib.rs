@@ -17,6 +17,7 @@ pub mod load;
 pub mod paging;
 pub mod plan;
 pub mod reader;
+pub mod relocate;
 pub mod stage2_descriptor;
 
 pub use error::BootError;

@@ -3,20 +3,17 @@
 
 use crate::bundle::{Piece, PieceKind};
 use crate::checksum::Checksum;
-use crate::elf::Kernel;
+use crate::elf::{Kernel, PAGE_RUNS_MAX};
 use crate::error::{BootError, Purpose};
 use crate::frames::Frames;
+use crate::plan::LARGE_PAGE;
 use crate::reader::Reader;
 use arrayvec::ArrayVec;
 use boot_info::{KernelSegment, MemoryRegionKind};
 use core::ops::Range;
 
-/// Pieces of the kernel in physical memory. A kernel that fits in one piece has one for each run of its pages.
-pub const PIECES_MAX: usize = 64;
-
-/// Bytes that one large page maps: where the kernel's physical addresses are its virtual ones modulo this, its segments
-/// can be mapped by such pages.
-const LARGE_PAGE: u64 = 2 << 20;
+/// Pieces of the kernel in physical memory: one for each run of its pages, and more where memory is fragmented.
+pub const PIECES_MAX: usize = PAGE_RUNS_MAX + 64;
 
 /// Physical memory to load to.
 pub trait PhysicalMemory {
@@ -162,6 +159,7 @@ impl LoadedKernel {
         let (first, last) = (page_runs[0], page_runs[page_runs.len() - 1]);
         let span = last.virtual_addr + last.len - first.virtual_addr;
         let start = frames
+            // Where the physical addresses are the virtual ones modulo this, segments can be mapped by large pages.
             .find_congruent(span, first.virtual_addr, LARGE_PAGE)
             .or_else(|| frames.find(span))
             .unwrap_or(0);
@@ -253,6 +251,32 @@ impl LoadedKernel {
             }
             zero(start..pages.end);
         }
+    }
+
+    /// Reads bytes of the loaded kernel; false where one of them is not the kernel's.
+    pub fn read(&self, memory: &impl PhysicalMemory, virtual_addr: u64, target: &mut [u8]) -> bool {
+        let mut len = 0;
+        let Some(end) = virtual_addr.checked_add(target.len() as u64) else { return false };
+        for (physical_addr, part) in self.physical(virtual_addr..end) {
+            let bytes = memory.bytes(physical_addr, part.end - part.start);
+            target[len..len + bytes.len()].copy_from_slice(bytes);
+            len += bytes.len();
+        }
+        len == target.len()
+    }
+
+    /// Writes bytes of the loaded kernel; false where one of them is not the kernel's.
+    #[expect(clippy::cast_possible_truncation, reason = "a part of the bytes at hand")]
+    pub fn overwrite(&self, memory: &mut impl PhysicalMemory, virtual_addr: u64, bytes: &[u8]) -> bool {
+        let mut rest = bytes;
+        let Some(end) = virtual_addr.checked_add(bytes.len() as u64) else { return false };
+        for (physical_addr, part) in self.physical(virtual_addr..end) {
+            // No longer than `bytes`.
+            let (now, later) = rest.split_at((part.end - part.start) as usize);
+            memory.write(physical_addr, now);
+            rest = later;
+        }
+        rest.is_empty()
     }
 
     /// The pieces of physical memory behind a range of virtual addresses: physical address of each, and the part of

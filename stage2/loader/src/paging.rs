@@ -72,6 +72,7 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
             let flags = match piece.rights {
                 SegmentRights::READ_WRITE => self.data(),
                 SegmentRights::READ_EXECUTE => PageTableFlags::PRESENT,
+                SegmentRights::READ_WRITE_EXECUTE => PageTableFlags::PRESENT | PageTableFlags::WRITABLE,
                 _ => self.data() - PageTableFlags::WRITABLE,
             };
             self.map(
@@ -287,7 +288,7 @@ impl PhysicalPages<'_> {
         }
         for piece in self.pieces {
             let is_piece = is_in(piece.physical_addr, piece.physical_addr + piece.len);
-            page.is_read_only |= is_piece && piece.rights != SegmentRights::READ_WRITE;
+            page.is_read_only |= is_piece && piece.rights.0 & SegmentRights::READ_WRITE.0 == 0;
         }
         page.is_read_only |= is_in(layout::MODE_SWITCH_PAGE_ADDR.into(), layout::MODE_SWITCH_PAGE_END.into());
         if end > addr {

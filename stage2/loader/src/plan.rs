@@ -8,7 +8,7 @@
 //! The higher half is dealt out by entries of the PML4 (Intel SDM volume 3, section 4.5), each of them 512 GiB: nobody
 //! shares one, so that what lies below and above is not mapped, and can be mapped by the kernel as it likes.
 
-use crate::elf::Kernel;
+use crate::elf::{Kernel, VirtualRange};
 use crate::error::{BootError, Purpose};
 use arrayvec::ArrayVec;
 use boot_info::{AddressWish, KernelConfig, MemoryRegion, StackLocation};
@@ -17,6 +17,9 @@ use x86_64::VirtAddr;
 
 const PAGE: u64 = layout::PAGE_LEN as u64;
 const GIB: u64 = 1 << 30;
+
+/// Bytes that one large page maps.
+pub const LARGE_PAGE: u64 = 2 << 20;
 
 /// Bytes that an entry of the PML4 maps.
 const SLOT_LEN: u64 = 512 * GIB;
@@ -95,12 +98,14 @@ impl AddressPlan {
             None => {
                 let slots = window_len.div_ceil(SLOT_LEN);
                 let addr = taken.find(HIGHER_HALF, slots);
-                let addr = addr.ok_or(BootError::NoRoom { what: Purpose::PhysicalMemory, needed: window_len })?;
+                let addr =
+                    addr.ok_or(BootError::NoRoom { what: Purpose::PhysicalMemory, needed: window_len })?;
                 taken.take(addr, window_len, Purpose::PhysicalMemory)?
             }
         };
         let own_addr = taken.find(HIGHER_HALF.rev(), 1);
-        let own_addr = own_addr.ok_or(BootError::NoRoom { what: Purpose::Stack, needed: guarded_len })?;
+        let own_addr =
+            own_addr.ok_or(BootError::NoRoom { what: Purpose::Stack, needed: config.stack_len })?;
         let bottom_addr = stack_addr.unwrap_or(own_addr + PAGE);
         Ok(Self {
             window_addr,
@@ -151,6 +156,34 @@ impl Taken<'_> {
     }
 }
 
+/// Where a kernel that runs anywhere begins, unless it asks for a random address: at the start of the last 2 GiB, where the
+/// kernel code model has it.
+const KERNEL_ADDR: u64 = 0xffff_ffff_8000_0000;
+
+/// Where random addresses begin: the upper half of the higher half. Below is room for the window.
+const RANDOM_ADDR: u64 = 0xffff_c000_0000_0000;
+
+/// What is to be added to the addresses in the kernel's file. 0 for a kernel that has to be where it was linked, and for a
+/// position-independent one that was linked to an address of its own; `random` is a number that nobody can guess, where
+/// the kernel asked for that.
+///
+/// # Errors
+/// E53.
+pub fn kernel_slide(kernel: &Kernel, random: Option<u64>) -> Result<u64, BootError> {
+    let VirtualRange { addr, len } = kernel.span();
+    if !kernel.is_position_independent || (random.is_none() && addr >= PAGE) {
+        return Ok(0);
+    }
+    let alignment = kernel.alignment.max(LARGE_PAGE);
+    // The slide is a multiple of the alignment, and the address is what it was modulo that.
+    let first = random.map_or(KERNEL_ADDR, |_| RANDOM_ADDR);
+    let room = (u64::MAX - PAGE - first).saturating_sub(addr % alignment);
+    let no_room = BootError::NoRoom { what: Purpose::Kernel, needed: len };
+    let places = room.checked_sub(len).ok_or(no_room)? / alignment + 1;
+    let start = first + random.map_or(0, |random| random % places) * alignment;
+    Ok(start.wrapping_sub(addr / alignment * alignment))
+}
+
 /// Whether the window may be wished for at this address: canonical as far as every machine needs it, and on a boundary of the
 /// largest pages.
 #[must_use]
@@ -182,6 +215,9 @@ fn check_first_mib(kernel: &Kernel) -> Result<(), BootError> {
 
 /// No segment lies in a window that has to be at this address.
 fn check_window(kernel: &Kernel, addr: u64, len: u64) -> Result<(), BootError> {
+    if !is_one_run(addr, len) {
+        return Err(BootError::NoRoom { what: Purpose::PhysicalMemory, needed: len });
+    }
     let last = addr.saturating_add(len - 1);
     match kernel.segments.iter().find(|segment| segment.virtual_addr <= last && segment.last_addr() >= addr) {
         Some(segment) => Err(BootError::SegmentInWindow {

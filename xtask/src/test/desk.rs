@@ -33,7 +33,6 @@ const FAULTS: &[Fault] = &[
     Fault { name: "big_endian", error: "E33", spoil: |elf| elf.set(header::EI_DATA, 2) },
     Fault { name: "other_version", error: "E34", spoil: |elf| elf.set(header::E_VERSION, 7) },
     Fault { name: "relocatable", error: "E35", spoil: |elf| elf.set(header::E_TYPE, 1) },
-    Fault { name: "position_independent", error: "E35", spoil: |elf| elf.set(header::E_TYPE, 3) },
     Fault { name: "other_machine", error: "E36", spoil: |elf| elf.set(header::E_MACHINE, 183) },
     Fault { name: "program_header_size", error: "E37", spoil: |elf| elf.set(header::E_PHENTSIZE, 32) },
     Fault { name: "no_program_headers", error: "E38", spoil: |elf| elf.set(header::E_PHNUM, 0) },
@@ -87,7 +86,6 @@ const FAULTS: &[Fault] = &[
         error: "E44",
         spoil: |elf| set_first(elf, program_header::P_MEMSZ, 1 << 62),
     },
-    Fault { name: "alignment", error: "E45", spoil: |elf| set_first(elf, program_header::P_ALIGN, 3) },
     Fault {
         name: "overlapping",
         error: "E46",
@@ -174,11 +172,11 @@ const HOSTILE: &[(&str, Part, (usize, usize), Values)] = &[
         header::E_PHENTSIZE,
         &[(0, "E37"), (55, "E37"), (57, "E37"), (u64::MAX, "E37")],
     ),
-    ("e_phnum", Part::Header, header::E_PHNUM, &[(0, "E38"), (129, "E38"), (u64::MAX, "E38")]),
+    ("e_phnum", Part::Header, header::E_PHNUM, &[(0, "E38"), (u64::MAX, "E39")]),
     ("e_shentsize", Part::Header, header::E_SHENTSIZE, &[(u64::MAX, BOOTS)]),
     ("e_shnum", Part::Header, header::E_SHNUM, &[(u64::MAX, BOOTS)]),
     ("e_shstrndx", Part::Header, header::E_SHSTRNDX, &[(u64::MAX, BOOTS)]),
-    ("p_type", Part::Segment, program_header::P_TYPE, &[(3, "E41")]),
+    ("p_type", Part::Segment, program_header::P_TYPE, &[(3, "E41"), (7, "E57")]),
     ("p_flags", Part::Segment, program_header::P_FLAGS, &[(3, "E47"), (7, "E47"), (u64::MAX, "E47")]),
     ("p_offset", Part::Segment, program_header::P_OFFSET, &[(1 << 40, "E43"), (u64::MAX, "E43")]),
     (
@@ -194,7 +192,7 @@ const HOSTILE: &[(&str, Part, (usize, usize), Values)] = &[
         "p_align",
         Part::Segment,
         program_header::P_ALIGN,
-        &[(0, BOOTS), (1, BOOTS), (3, "E45"), (1 << 63, "E45"), (u64::MAX, "E45")],
+        &[(0, BOOTS), (1, BOOTS), (3, BOOTS), (1 << 63, BOOTS), (u64::MAX, BOOTS)],
     ),
 ];
 

@@ -278,7 +278,7 @@ const BAD_MAPS: &[(&str, Manners, Map, &str)] = &[
         "in_single_pages",
         GOOD,
         || (0..240).map(|page| (0x10_0000 + page * 0x2000, 0x1000, 1, 1)).collect(),
-        "boot error E61: memory too fragmented: more than ",
+        "boot error E60: out of memory: boot info needs ",
     ),
 ];
 
@@ -347,7 +347,7 @@ pub(crate) fn tests() -> Vec<Test> {
     }
     for &(name, manners, map, message) in BAD_MAPS {
         tests.push(Test::new(format!("e820::{name}"), move |scene| {
-            let image = scene.unchecked_image(&kernel_of(scene, 300)?)?;
+            let image = scene.unchecked_image(&kernel_of(scene, 500)?)?;
             boot(scene, &image, manners, Some(&map()))?.says(message)
         }));
     }

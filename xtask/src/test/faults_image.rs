@@ -17,7 +17,10 @@ const LEN: usize = 16;
 const RESERVED: usize = 24;
 const STACK_LEN: usize = 64;
 const PHYSICAL_MEMORY_OFFSET: usize = 72;
-const UNUSED_CONFIG: usize = 80;
+const STACK_ADDR: usize = 80;
+const BOOT_INFO_ADDR: usize = 88;
+const PROTOCOL: usize = 100;
+const UNUSED_CONFIG: usize = 104;
 /// The table: headers, command line, kernel, and the place of one more.
 const HEADERS: usize = 512;
 const COMMAND_LINE: usize = HEADERS + PIECE_LEN;
@@ -102,6 +105,35 @@ const HOSTILE: &[(&str, usize, Values)] = &[
             (1 << 40, 8, "Hello World!"),
         ],
     ),
+    (
+        "stack_addr",
+        STACK_ADDR,
+        &[
+            (0x1234, 8, "E23: bundle: stack address is 0x1234, expected a multiple of 4096"),
+            (
+                0xffff_ffff_8020_1000,
+                8,
+                "E54: the stack cannot be at 0xffffffff80200000, as configured: the kernel is there",
+            ),
+            (0x2000, 8, "E54: the stack cannot be at 0x1000, as configured: the first MiB is there"),
+            (1 << 47, 8, "E53: no room for the stack: "),
+            (0xffff_ff80_0000_1000, 8, "Hello World!"),
+        ],
+    ),
+    (
+        "boot_info_addr",
+        BOOT_INFO_ADDR,
+        &[
+            (1, 8, "E23: bundle: boot info address is 0x1, expected a multiple of 4096"),
+            (
+                0xffff_ffff_8020_0000,
+                8,
+                "E54: the boot info cannot be at 0xffffffff80200000, as configured: the kernel",
+            ),
+            (0xffff_ffff_8000_0000, 8, "Hello World!"),
+        ],
+    ),
+    ("protocol", PROTOCOL, &[(99, 4, "E23: bundle: protocol is 0x63, expected one that this loader knows")]),
     (
         "headers_offset",
         HEADERS + OFFSET,

@@ -117,7 +117,7 @@ pub(super) fn link(scene: &Scene, options: &[&str]) -> Result<PathBuf> {
 }
 
 /// The same with the archive in this folder.
-fn link_archive(scene: &Scene, folder: &Path, options: &[&str]) -> Result<PathBuf> {
+pub(super) fn link_archive(scene: &Scene, folder: &Path, options: &[&str]) -> Result<PathBuf> {
     let linker = &scene.parts.linker;
     let flavor: &[&str] = if linker.ends_with("rust-lld") { &["-flavor", "gnu"] } else { &[] };
     let archive = folder.join("libchecked_kernel.a");

@@ -113,7 +113,7 @@ fn every_switch(scene: &Scene) -> Result<()> {
         "next-switch",
         &["LONG compatibility", "CR0 +PG", "EFER +LMA", "<hand_off_far_jump>  jmp 0x28:0x"],
     )?;
-    session.say("stepi", &["LONG 64-bit", "<hand_off_64>  mov eax,0x10"])?;
+    session.say("stepi", &["LONG 64-bit", "<hand_off_64>  xor eax,eax"])?;
     session.say("mode", &["EFER ", "LMA LME", "CS 0028  code 64-bit", "GDT at 0x"])?;
     session.say("next-switch", &["LONG 64-bit", "kernel  _start", "No more switches"])?;
     session.say("continue", &["Breakpoint 1, ", "_start (boot_info=0xffffff00", "lib.rs:", "LONG 64-bit"])?;

@@ -124,7 +124,13 @@ impl Scene {
     /// An image of a kernel, made as `cargo xtask image` makes it.
     pub(crate) fn image(&self, kernel: &[u8], command_line: &str) -> Result<DiskImage> {
         image::check_kernel(kernel, &KernelConfig::DEFAULT)?;
-        image::image(&Shell::new()?, &self.parts.stages, kernel, command_line)
+        image::image(&Shell::new()?, &self.parts.stages, kernel, KernelConfig::DEFAULT, command_line)
+    }
+
+    /// An image of a kernel that asks for something.
+    pub(crate) fn configured_image(&self, kernel: &[u8], config: KernelConfig) -> Result<DiskImage> {
+        image::check_kernel(kernel, &config)?;
+        Image { stages: &self.parts.stages, kernel, config, command_line: "" }.build()
     }
 
     /// An image of any bytes in place of the kernel, which the desk check might refuse.

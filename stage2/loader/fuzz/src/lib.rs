@@ -19,6 +19,7 @@ use loader::frames::Frames;
 use loader::load::{LoadedKernel, PhysicalMemory, load_command_line};
 use loader::paging::PagingFeatures;
 use loader::plan::{Machine, is_window_addr};
+use loader::relocate::relocate;
 use loader::{BootError, e820};
 
 use support::address_plan::{HIGHER_HALF, LOWER_HALF_END, checked_plan, kernel_at};
@@ -96,7 +97,7 @@ fn check_kernel(kernel: &Kernel, file_len: u64) {
         kernel.page_runs.iter().all(|run| run.len > 0 && (run.virtual_addr | run.len).is_multiple_of(PAGE))
     );
     let is_entry = |run: &loader::elf::PageRun| {
-        run.rights == SegmentRights::READ_EXECUTE
+        [SegmentRights::READ_EXECUTE, SegmentRights::READ_WRITE_EXECUTE].contains(&run.rights)
             && (run.virtual_addr..run.virtual_addr + run.len).contains(&kernel.entry_addr)
     };
     assert!(kernel.page_runs.iter().any(is_entry));
@@ -122,6 +123,7 @@ pub fn plan(bytes: &[u8]) {
         } else {
             AddressWish::Default
         },
+        ..KernelConfig::DEFAULT
     };
     let machine =
         Machine { memory_end: memory_end % (USABLE_END + 1), boot_info_len: (1 + boot_info) * PAGE };
@@ -239,6 +241,12 @@ fn boot(
     assert!(!is_damaged(&bundle.kernel), "damage in the kernel");
     let file = &bytes[place(bundle.kernel.offset, bundle.kernel.len)];
     check_loaded(&segments_of(file), &loaded.pieces, &taken(&frames), memory);
+    let result = relocate(memory, &loaded);
+    check_only_ours_was_written(memory, &taken(&frames));
+    result?;
+    if !bundle.config.allow_write_execute {
+        loaded.kernel.check_rights()?;
+    }
 
     let machine = Machine::new(&told.regions, BootInfoRoom::LEN);
     let plan = checked_plan(&loaded.kernel, &bundle.config, &machine)?;
@@ -254,7 +262,10 @@ fn boot(
     let pieces = &loaded.pieces;
     let (regions, features) = (&told.regions, told.features);
     let order = Order { regions, pieces, plan: &plan, boot_info_len: BootInfoRoom::LEN, features };
-    order.check(&order.build(&mut frames)?);
+    let built = order.build(&mut frames)?;
+    if loaded.kernel.writable_executable().is_none() {
+        order.check(&built);
+    }
     Ok(())
 }
 
@@ -287,13 +298,10 @@ fn segments_of(file: &[u8]) -> Vec<ExpectedSegment<'_>> {
     let table_len = u64::from(header.e_phnum) * u64::from(header.e_phentsize);
     let headers = SegmentTable::new(header.endianness, header.class, &file[place(header.e_phoff, table_len)]);
     let loaded = headers.iter().filter(|header| header.p_type == PT_LOAD && header.p_memsz > 0);
-    let segment = |header: ProgramHeader| {
-        assert!(header.p_flags & (PF_W | PF_X) != PF_W | PF_X);
-        ExpectedSegment {
-            virtual_addr: header.p_vaddr,
-            bytes: &file[place(header.p_offset, header.p_filesz)],
-            memory_len: header.p_memsz,
-        }
+    let segment = |header: ProgramHeader| ExpectedSegment {
+        virtual_addr: header.p_vaddr,
+        bytes: &file[place(header.p_offset, header.p_filesz)],
+        memory_len: header.p_memsz,
     };
     loaded.map(segment).collect()
 }

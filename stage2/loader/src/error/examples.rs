@@ -6,7 +6,7 @@ use crate::bundle::PieceKind;
 impl BootError {
     /// One of each error, by number, with values as they occur.
     #[must_use]
-    pub const fn examples() -> [Self; 49] {
+    pub const fn examples() -> [Self; 51] {
         const CODE: u64 = 0xffff_ffff_8020_0000;
         const WINDOW: u64 = 0xffff_8000_0000_0000;
         [
@@ -43,7 +43,7 @@ impl BootError {
             Self::ElfClass { found: 1 },
             Self::ElfData { found: 2 },
             Self::ElfVersion { found: 0 },
-            Self::ElfType { found: elf::abi::ET_DYN },
+            Self::ElfType { found: elf::abi::ET_REL },
             Self::ElfMachine { found: elf::abi::EM_AARCH64 },
             Self::ElfProgramHeaderSize { found: 32 },
             Self::ElfProgramHeaderCount { found: 0 },
@@ -53,9 +53,8 @@ impl BootError {
             Self::SegmentFileSize { segment: 1, found: 0x5000, expected: 0x4000 },
             Self::SegmentOutsideFile { segment: 1, offset: 0x2000, len: 0x5000, expected: 0x6000 },
             Self::SegmentNotCanonical { segment: 1, found: 0x8000_0000_0000, len: 0x5000 },
-            Self::SegmentAlignment { segment: 1, found: 3 },
             Self::SegmentsOverlap { segment: 0, other: 1, found: CODE },
-            Self::SegmentWritableExecutable { segment: 1, found: 7 },
+            Self::SegmentWritableExecutable { segment: 1 },
             Self::SharedPageRights { segment: 1, found: CODE },
             Self::SegmentNullPage { segment: 0, found: 0 },
             Self::SegmentModeSwitch {
@@ -72,6 +71,9 @@ impl BootError {
             },
             Self::NoRoom { what: Purpose::PhysicalMemory, needed: 1 << 46 },
             Self::PlaceTaken { what: Purpose::Stack, found: CODE, other: Purpose::Kernel },
+            Self::UnknownRelocation { found: elf::abi::R_X86_64_GLOB_DAT, addr: CODE },
+            Self::DynamicTable { field: "DT_RELAENT", found: 12, expected: "24" },
+            Self::TlsOutside { found: CODE, len: 0x100 },
             Self::OutOfMemory { what: Purpose::Kernel, needed: 16_448, free: 14_976 },
             Self::TooFragmented { expected: crate::load::PIECES_MAX },
             Self::AlreadyMapped { what: Purpose::PhysicalMemory, found: WINDOW },

@@ -47,6 +47,12 @@ fn bundle(seed: [u64; 6]) -> Bundle {
         config: KernelConfig {
             stack_len: (stack % (64 << 8) + 1) * PAGE,
             physical_memory_offset: wish(window),
+            stack_addr: AddressWish::from_number(stack & !(PAGE - 1)),
+            boot_info_addr: AddressWish::from_number(window & !(PAGE - 1)),
+            allow_write_execute: stack & 1 != 0,
+            randomize_address: stack & 2 != 0,
+            keep_screen: stack & 4 != 0,
+            ..KernelConfig::DEFAULT
         },
         kernel,
         kernel_headers,
@@ -230,7 +236,7 @@ fn a_bundle_of_another_version_is_refused() {
 #[test]
 fn what_is_not_known_says_nothing() {
     // The reserved bytes of the header and of the configuration, the rest of the table, and what follows it.
-    let unused = (24..64).chain(80..512).chain(608..2040);
+    let unused = (24..64).chain(104..512).chain(608..2040);
     let changes: Vec<_> = unused.map(|offset| ((offset, 1), 0xff)).collect();
     assert_eq!(with(&changes), Ok(plain()));
     // A flag that a later loader may know.

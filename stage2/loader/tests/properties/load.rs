@@ -380,7 +380,9 @@ fn what_fills_up_the_last_sector_does_not_count() {
 fn a_kernel_in_more_pieces_than_there_is_room_for_is_refused() {
     let load = |pages: usize| {
         let (_, file) = simple_kernel(0x20_0000, 0x1000, pages * 4096);
-        let pages_apart = memory(&[(1, 1); PIECES_MAX + 6]);
+        let page = |index| 0x10_0000 + 2 * index * PAGE;
+        let usable = |addr| MemoryRegion::new(addr, addr + PAGE, MemoryRegionKind::USABLE);
+        let pages_apart = (0..PIECES_MAX as u64 + 6).map(page).map(usable).collect();
         let (result, _) = Machine::new(pages_apart, &file, &of_a_disk()).load();
         result.map(|loaded| loaded.pieces.len())
     };

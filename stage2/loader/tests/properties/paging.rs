@@ -114,8 +114,11 @@ fn config() -> impl Strategy<Value = KernelConfig> {
         1 => Just(AddressWish::Fixed(1 << 40)),
         1 => Just(AddressWish::Fixed((16 * GIB).wrapping_neg())),
     ];
-    (stack_len, wish)
-        .prop_map(|(stack_len, physical_memory_offset)| KernelConfig { stack_len, physical_memory_offset })
+    (stack_len, wish).prop_map(|(stack_len, physical_memory_offset)| KernelConfig {
+        stack_len,
+        physical_memory_offset,
+        ..KernelConfig::DEFAULT
+    })
 }
 
 /// Memory as every PC has it in the first MiB; below 4 GiB in a few large runs, with other things in between; and anything

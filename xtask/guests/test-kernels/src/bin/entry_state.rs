@@ -20,6 +20,8 @@ struct EntryState {
     flags: AtomicU64,
     boot_info_addr: AtomicU64,
     frame_pointer: AtomicU64,
+    /// All bits that are set in a selector of a data segment.
+    selectors: AtomicU64,
 }
 
 static STATE: EntryState = EntryState {
@@ -28,6 +30,7 @@ static STATE: EntryState = EntryState {
     flags: AtomicU64::new(0),
     boot_info_addr: AtomicU64::new(0),
     frame_pointer: AtomicU64::new(u64::MAX),
+    selectors: AtomicU64::new(u64::MAX),
 };
 
 /// Stores the state and goes on in [`run`], with the stack and the argument unchanged.
@@ -42,6 +45,16 @@ extern "C" fn _start() -> ! {
         "pop [rip + {state} + {flags}]",
         "mov [rip + {state} + {boot_info_addr}], rdi",
         "mov [rip + {state} + {frame_pointer}], rbp",
+        "mov eax, ss",
+        "mov ecx, ds",
+        "or eax, ecx",
+        "mov ecx, es",
+        "or eax, ecx",
+        "mov ecx, fs",
+        "or eax, ecx",
+        "mov ecx, gs",
+        "or eax, ecx",
+        "mov [rip + {state} + {selectors}], rax",
         // What compiled code needs to tell of a flag that is wrong.
         "cli",
         "cld",
@@ -52,6 +65,7 @@ extern "C" fn _start() -> ! {
         flags = const offset_of!(EntryState, flags),
         boot_info_addr = const offset_of!(EntryState, boot_info_addr),
         frame_pointer = const offset_of!(EntryState, frame_pointer),
+        selectors = const offset_of!(EntryState, selectors),
         run = sym run,
     )
 }
@@ -78,6 +92,9 @@ fn test(boot_info: &'static BootInfo) {
     assert!(!flags.intersects(RFlags::INTERRUPT_FLAG | RFlags::DIRECTION_FLAG | RFlags::TRAP_FLAG));
 
     assert_eq!(STATE.frame_pointer.load(Relaxed), 0, "RBP ends a backtrace");
+    let selectors = STATE.selectors.load(Relaxed);
+    println!("SS, DS, ES, FS and GS together {selectors:#x}");
+    assert_eq!(selectors, 0, "a kernel's GDT need not have data segments");
 
     let (mut control_word, mut mxcsr) = (0u16, 0u32);
     // SAFETY: each instruction stores as many bytes as its operand has.
