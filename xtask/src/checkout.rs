@@ -19,10 +19,9 @@ pub(crate) struct Checkout {
 impl Checkout {
     /// Asks cargo, which knows every way to say where results go.
     pub(crate) fn find(shell: &Shell) -> Result<Self> {
-        let package = package_folder(|name| env::var_os(name));
-        let root = package.parent().context("xtask lies in the checkout")?;
+        let root = &root();
         ensure!(
-            package.join("Cargo.toml").is_file(),
+            root.join("xtask/Cargo.toml").is_file(),
             "no checkout of Doorstep in {}, where this xtask was built; start it with `cargo xtask` in the checkout",
             root.display()
         );
@@ -46,17 +45,27 @@ impl Checkout {
     }
 }
 
+/// The checkout's top folder.
+pub(crate) fn root() -> PathBuf {
+    let mut folder = package_folder(|name| env::var_os(name));
+    folder.pop();
+    folder
+}
+
 /// The folder of xtask's own package.
 ///
 /// The cargo that runs xtask knows where that is, also after the checkout was moved or copied with all that had been
 /// compiled. But another project's cargo may have started xtask as its runner, and tells of that project then; what
 /// remains is where xtask was compiled.
 fn package_folder(variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
-    let is_ours = |name: &str, ours: &str| variable(name).is_some_and(|value| value == ours);
-    let told = variable("CARGO_MANIFEST_DIR")
-        .filter(|_| is_ours("CARGO_PKG_NAME", env!("CARGO_PKG_NAME")))
-        .filter(|_| is_ours("CARGO_PKG_DESCRIPTION", env!("CARGO_PKG_DESCRIPTION")));
+    let told = variable("CARGO_MANIFEST_DIR").filter(|_| is_ours(&variable));
     told.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+}
+
+/// Whether the cargo that tells of a package in the environment tells of xtask's own.
+pub(crate) fn is_ours(variable: &impl Fn(&str) -> Option<OsString>) -> bool {
+    let is = |name: &str, ours: &str| variable(name).is_some_and(|value| value == ours);
+    is("CARGO_PKG_NAME", env!("CARGO_PKG_NAME")) && is("CARGO_PKG_DESCRIPTION", env!("CARGO_PKG_DESCRIPTION"))
 }
 
 /// Asks cargo about the checkout, in the checkout: cargo takes configuration files from where it is started.

@@ -4,7 +4,7 @@ use crate::interrupt;
 use crate::qmp::{Qmp, escape_commas};
 use crate::temporary::TemporaryFolder;
 use crate::{output, tools};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::json;
 use std::env;
 use std::ffi::OsString;
@@ -60,30 +60,58 @@ pub(crate) struct Machine {
     pub(crate) no_serial_port: bool,
     /// Whether to leave out the device by which a guest ends QEMU: its screen is gone with it.
     pub(crate) stays: bool,
-    /// More for QEMU's command line.
+    /// More for QEMU's command line. What they say of serial line, screen and isa-debug-exit takes the place of the usual.
     pub(crate) arguments: Vec<String>,
+    /// Another program than [`program`], and options in place of the usual disk; `{}` is the image's path. Empty for the
+    /// usual.
+    pub(crate) command: Vec<String>,
 }
 
 impl Machine {
-    /// QEMU's arguments.
+    /// The program's arguments. A QEMU gets what connects it with us, as far as they do not say so themselves.
     fn all_arguments(&self) -> Result<Vec<String>> {
-        let file = self.image.to_str().context("an image path that is not UTF-8")?;
-        let file = escape_commas(file);
-        let snapshot = if self.writable { "" } else { "snapshot=on," };
-        let drive = |interface: &str| format!("format=raw,{snapshot}{interface}file={file}");
+        let disk = self.disk()?;
+        if !self.is_qemu() {
+            return Ok([disk, self.arguments.clone()].concat());
+        }
         let mut arguments = Vec::new();
         let options = [
             ("-machine", &self.machine),
             ("-accel", &self.accel),
             ("-cpu", &self.cpu),
             ("-m", &self.memory),
-            ("-display", &self.display),
+            ("-display", if self.says(SCREEN_OPTIONS) { &None } else { &self.display }),
         ];
         for (option, value) in options {
             if let Some(value) = value {
                 arguments.extend([option.to_owned(), value.clone()]);
             }
         }
+        arguments.extend(disk);
+        let mut add = |words: &[&str]| arguments.extend(words.iter().map(|&word| word.to_owned()));
+        if !self.says(&["serial", "nographic"]) && !self.given().any(|word| word.contains("stdio")) {
+            add(&["-serial", if self.no_serial_port { "none" } else { "stdio" }]);
+        }
+        if !self.stays && !self.given().any(|word| word.starts_with("isa-debug-exit")) {
+            add(&["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
+        }
+        arguments.extend(self.arguments.iter().cloned());
+        Ok(arguments)
+    }
+
+    /// How the image is attached: as [`Self::drive`] says, or another command's options.
+    fn disk(&self) -> Result<Vec<String>> {
+        let path = self.image.to_str().context("an image path that is not UTF-8")?;
+        let file = escape_commas(path);
+        if let Some((_, options)) = self.command.split_first() {
+            // Within `-drive`, a comma would end the path.
+            let with_path =
+                |option: &String| option.replace("file={}", &format!("file={file}")).replace("{}", path);
+            return Ok(options.iter().map(with_path).collect());
+        }
+        let snapshot = if self.writable { "" } else { "snapshot=on," };
+        let drive = |interface: &str| format!("format=raw,{snapshot}{interface}file={file}");
+        let mut arguments = Vec::new();
         let mut add = |words: &[&str]| arguments.extend(words.iter().map(|&word| word.to_owned()));
         match self.drive {
             Drive::Disk => add(&["-drive", &drive("")]),
@@ -98,18 +126,46 @@ impl Machine {
                 devices.iter().for_each(|device| add(&["-device", device]));
             }
         }
-        add(&["-serial", if self.no_serial_port { "none" } else { "stdio" }]);
-        if !self.stays {
-            add(&["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
-        }
-        arguments.extend(self.arguments.iter().cloned());
         Ok(arguments)
+    }
+
+    /// What is given for the command line by others.
+    fn given(&self) -> impl Iterator<Item = &String> {
+        self.command.iter().skip(1).chain(&self.arguments)
+    }
+
+    /// Whether one of these options of QEMU is given, with one dash or two.
+    fn says(&self, names: &[&str]) -> bool {
+        let options = self.given().filter_map(|word| word.strip_prefix('-'));
+        options.map(|name| name.trim_start_matches('-')).any(|name| names.contains(&name))
+    }
+
+    /// The program to run.
+    fn program(&self) -> OsString {
+        match self.command.first() {
+            Some(other) if other != USUAL_PROGRAM => other.into(),
+            _ => program(),
+        }
+    }
+
+    /// Whether that is a QEMU, which takes orders from us.
+    fn is_qemu(&self) -> bool {
+        let Some(program) = self.command.first() else { return true };
+        Path::new(program).file_name().is_some_and(|name| name.to_string_lossy().starts_with("qemu-system-"))
+    }
+
+    fn find_program(&self) -> Result<PathBuf> {
+        let program = self.program();
+        tools::find(&program).ok_or_else(|| {
+            let name = program.to_string_lossy();
+            if self.is_qemu() { tools::missing(&name) } else { anyhow!("{name} (run-command) not found") }
+        })
     }
 
     /// The command that [`Self::start`] runs, ready to be pasted into a shell. The connection by which we control QEMU is
     /// left out: it would not be there.
     pub(crate) fn command_line(&self) -> Result<String> {
-        let program = program();
+        let program = self.program();
         let arguments = self.all_arguments()?;
         Ok(output::shell_line(
             [&*program.to_string_lossy()].into_iter().chain(arguments.iter().map(String::as_str)),
@@ -118,12 +174,12 @@ impl Machine {
 
     /// Starts QEMU with the terminal's keyboard on the serial line.
     pub(crate) fn start(&self) -> Result<Guest> {
-        self.spawn(Command::new(find()?), |_| Ok(Stdio::inherit()))
+        self.spawn(Command::new(self.find_program()?), |_| Ok(Stdio::inherit()))
     }
 
     /// Starts QEMU with nothing but us to talk to.
     pub(crate) fn start_alone(&self) -> Result<Guest> {
-        let mut command = Command::new(find()?);
+        let mut command = Command::new(self.find_program()?);
         // A Ctrl-C on the terminal is for us, and we end QEMU; or it is for gdb, and QEMU goes on.
         command.stdin(Stdio::null()).process_group(0);
         self.spawn(command, |messages| Ok(File::create(messages)?.into()))
@@ -132,11 +188,11 @@ impl Machine {
     fn spawn(&self, mut command: Command, messages: impl FnOnce(&Path) -> Result<Stdio>) -> Result<Guest> {
         interrupt::check()?;
         let folder = TemporaryFolder::new()?;
-        let qmp = Qmp::listen(folder.path())?;
+        let qmp = if self.is_qemu() { Some(Qmp::listen(folder.path())?) } else { None };
         let mut guard = interrupt::Guard::new();
         let mut child = command
             .args(self.all_arguments()?)
-            .args(qmp.arguments())
+            .args(qmp.iter().flat_map(Qmp::arguments))
             .stdout(Stdio::piped())
             .stderr(messages(&folder.path().join(MESSAGES))?)
             .spawn()
@@ -158,13 +214,13 @@ impl Machine {
 
 /// `$QEMU`, or the usual name.
 pub(crate) fn program() -> OsString {
-    env::var_os("QEMU").unwrap_or_else(|| "qemu-system-x86_64".into())
+    env::var_os("QEMU").unwrap_or_else(|| USUAL_PROGRAM.into())
 }
 
-fn find() -> Result<PathBuf> {
-    let program = program();
-    tools::find(&program).ok_or_else(|| tools::missing(&program.to_string_lossy()))
-}
+const USUAL_PROGRAM: &str = "qemu-system-x86_64";
+
+/// QEMU's options that say where the screen is shown.
+const SCREEN_OPTIONS: &[&str] = &["display", "nographic", "curses", "vnc", "spice"];
 
 /// QEMU's own messages, in a guest's folder.
 const MESSAGES: &str = "messages";
@@ -185,7 +241,8 @@ pub(crate) struct Guest {
     status: Option<ExitStatus>,
     output: Receiver<Vec<u8>>,
     serial: Vec<u8>,
-    qmp: Qmp,
+    /// None for a program that takes no orders.
+    qmp: Option<Qmp>,
     folder: TemporaryFolder,
     guard: interrupt::Guard,
 }
@@ -228,22 +285,26 @@ impl Guest {
     /// The 25 lines of the VGA text screen.
     pub(crate) fn screen(&mut self) -> Result<String> {
         let dump = self.folder.path().join("screen");
-        self.qmp.save_memory(0xb8000, 80 * 25 * 2, &dump)?;
+        self.qmp()?.save_memory(0xb8000, 80 * 25 * 2, &dump)?;
         Ok(screen_text(&fs::read(&dump)?))
     }
 
     /// A picture of the screen, in PNG.
     pub(crate) fn screenshot(&mut self) -> Result<Vec<u8>> {
         let path = self.folder.path().join("screen.png");
-        self.qmp.screenshot(&path)?;
+        self.qmp()?.screenshot(&path)?;
         Ok(fs::read(&path)?)
     }
 
     /// Presses a key of the guest's keyboard, by QEMU's name for it, and releases it after so many milliseconds.
     pub(crate) fn press_key(&mut self, key: &str, milliseconds: u32) -> Result<()> {
         let keys = json!([{ "type": "qcode", "data": key }]);
-        self.qmp.execute("send-key", json!({ "keys": keys, "hold-time": milliseconds }))?;
+        self.qmp()?.execute("send-key", json!({ "keys": keys, "hold-time": milliseconds }))?;
         Ok(())
+    }
+
+    fn qmp(&mut self) -> Result<&mut Qmp> {
+        self.qmp.as_mut().context("only QEMU takes orders")
     }
 
     /// Ends QEMU, politely first: it has to give the terminal back as it was.
@@ -251,7 +312,7 @@ impl Guest {
         if self.status.is_some() {
             return Ok(());
         }
-        if self.qmp.execute("quit", json!({})).is_err() {
+        if self.qmp().and_then(|qmp| qmp.execute("quit", json!({}))).is_err() {
             self.guard.terminate_child();
         }
         let deadline = Instant::now() + Duration::from_secs(3);
@@ -307,6 +368,34 @@ mod tests {
         let line = |writable| Machine { writable, ..Machine::default() }.command_line().unwrap();
         assert!(line(false).contains("snapshot=on"));
         assert!(!line(true).contains("snapshot=on"));
+    }
+
+    #[test]
+    fn what_the_arguments_say_is_not_said_twice() {
+        let line = |command: &[&str], arguments: &[&str]| {
+            let [command, arguments] =
+                [command, arguments].map(|words| words.iter().map(|&word| word.to_owned()).collect());
+            let display = Some("none".to_owned());
+            Machine { image: "/a,b.img".into(), display, command, arguments, ..Machine::default() }
+                .command_line()
+                .unwrap()
+        };
+        let exit = "-device isa-debug-exit,iobase=0xf4,iosize=0x04";
+        let told =
+            line(&[], &["-device", "isa-debug-exit,iobase=0xf5", "-serial", "mon:stdio", "-display", "sdl"]);
+        assert!(
+            told.ends_with(",,b.img -device isa-debug-exit,iobase=0xf5 -serial mon:stdio -display sdl"),
+            "{told}"
+        );
+        assert_eq!(
+            line(&["/bin/qemu-system-i386", "-drive", "format=raw,file={}"], &["-nographic"]),
+            format!("/bin/qemu-system-i386 -drive format=raw,file=/a,,b.img {exit} -nographic")
+        );
+        assert_eq!(
+            line(&["/bin/qemu-system-i386", "-hda", "{}"], &[]),
+            format!("/bin/qemu-system-i386 -display none -hda /a,b.img -serial stdio {exit}")
+        );
+        assert_eq!(line(&["./run", "{}"], &["-x"]), "./run /a,b.img -x");
     }
 
     #[test]

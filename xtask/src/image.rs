@@ -13,11 +13,13 @@ pub(crate) use disk_image::{DiskImage, Image, Stages};
 use crate::bare_metal::{Builder, KERNEL, Profile, STAGE_FOLDER, STAGE1, STAGE2, both, read};
 use crate::checkout::Checkout;
 use crate::output;
+use crate::project::{self, Boot, Settings};
 use crate::strip::strip;
 use crate::toolchain::Toolchain;
 use anyhow::{Context, Result};
 use boot_info::KernelConfig;
 use clap::Args;
+use loader::checksum::crc32;
 use loader::elf::{Kernel, headers_len};
 use loader::plan::{self, AddressPlan, Machine};
 use overwriting::{Role, refuse_overwriting};
@@ -40,7 +42,8 @@ Write it to a USB stick with `dd if=IMAGE of=/dev/sdX bs=1M conv=fsync`.")]
 pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) contents: Contents,
-    /// Where the image goes [default: target/doorstep/PROFILE/doorstep.img]
+    /// Where the image goes [default: target/doorstep/PROFILE/doorstep.img; for --kernel, one of its own in
+    /// target/doorstep/kernels]
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
 }
@@ -54,28 +57,39 @@ pub(crate) struct Contents {
     /// How the kernel in kernel/ is built, and which folder the results go to
     #[arg(long, value_name = "dev|release", default_value = "dev", hide_possible_values = true)]
     pub(crate) profile: Profile,
-    /// The command line that the kernel finds in its boot information
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    pub(crate) cmdline: String,
-    /// Take a kernel with segments that are writable and executable
-    #[arg(long)]
-    pub(crate) allow_wx: bool,
-    /// Put a position-independent kernel to a random address at each boot
-    #[arg(long)]
-    pub(crate) kaslr: bool,
-    /// Leave on the screen what BIOS and loader wrote there
-    #[arg(long)]
-    pub(crate) keep_screen: bool,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
 }
 
-impl Contents {
-    /// What is asked of the loader for the kernel.
-    fn config(&self) -> KernelConfig {
-        KernelConfig {
-            allow_write_execute: self.allow_wx,
-            randomize_address: self.kaslr,
-            keep_screen: self.keep_screen,
-            ..KernelConfig::DEFAULT
+/// What is said on the command line counts more than what the kernel's project says.
+#[derive(Args, Default)]
+pub(crate) struct Overrides {
+    /// The command line that the kernel finds in its boot information
+    #[arg(long, value_name = "TEXT")]
+    cmdline: Option<String>,
+    /// Take a kernel with segments that are writable and executable
+    #[arg(long)]
+    allow_wx: bool,
+    /// Put a position-independent kernel to a random address at each boot
+    #[arg(long)]
+    kaslr: bool,
+    /// Leave on the screen what BIOS and loader wrote there
+    #[arg(long)]
+    keep_screen: bool,
+}
+
+impl Overrides {
+    /// What counts in the end.
+    fn resolve(&self, said: &Boot) -> Boot {
+        let config = said.config;
+        Boot {
+            config: KernelConfig {
+                allow_write_execute: config.allow_write_execute || self.allow_wx,
+                randomize_address: config.randomize_address || self.kaslr,
+                keep_screen: config.keep_screen || self.keep_screen,
+                ..config
+            },
+            command_line: self.cmdline.clone().unwrap_or_else(|| said.command_line.clone()),
         }
     }
 }
@@ -102,10 +116,15 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 pub(crate) fn build(shell: &Shell, contents: &Contents, outputs: Outputs<'_>) -> Result<PathBuf> {
     let checkout = Checkout::find(shell)?;
     let folder = checkout.output().join(contents.profile.name());
-    let path = path::absolute(outputs.image.unwrap_or(&folder.join(IMAGE_NAME)))?;
-    let elf_files_folder = outputs.image.is_none().then_some(&*folder);
+    let usual = match &contents.kernel {
+        Some(kernel) => kernels_own_image(&checkout, kernel)?,
+        None => folder.join(IMAGE_NAME),
+    };
+    let path = path::absolute(outputs.image.unwrap_or(&usual))?;
+    let elf_files_folder = (outputs.image.is_none() && contents.kernel.is_none()).then_some(&*folder);
     check_paths(&checkout, contents, &path, outputs.picture, elf_files_folder)?;
-    let (image, elf_files) = make(shell, &checkout, contents, |builder| builder.stages())?;
+    let boot = contents.overrides.resolve(&said_by_project(&checkout, contents)?.boot);
+    let (image, elf_files) = make(shell, &checkout, contents, &boot, |builder| builder.stages())?;
     if let Some(folder) = elf_files_folder {
         elf_files.write_stages(folder)?;
         elf_files.write_kernel(folder)?;
@@ -114,6 +133,40 @@ pub(crate) fn build(shell: &Shell, contents: &Contents, outputs: Outputs<'_>) ->
     output::line(&image.table());
     output::line(&Checkout::display(&path));
     Ok(path)
+}
+
+/// Builds the image that cargo runs a kernel from, beside it, and returns its path.
+pub(crate) fn build_for_runner(
+    shell: &Shell,
+    kernel: &Path,
+    overrides: &Overrides,
+    settings: &Settings,
+    picture: Option<&Path>,
+) -> Result<PathBuf> {
+    let checkout = Checkout::find(shell)?;
+    let contents = Contents { kernel: Some(kernel.to_owned()), ..Contents::default() };
+    let path = path::absolute(kernel.with_extension("img"))?;
+    check_paths(&checkout, &contents, &path, picture, None)?;
+    let boot = overrides.resolve(&settings.boot);
+    let (image, _) = make(shell, &checkout, &contents, &boot, |builder| builder.stages())?;
+    write_atomically(&path, image.bytes())?;
+    Ok(path)
+}
+
+/// An image's path that only this kernel has, so that several can be looked at side by side.
+fn kernels_own_image(checkout: &Checkout, kernel: &Path) -> Result<PathBuf> {
+    let kernel = path::absolute(kernel)?;
+    let name = kernel.file_stem().context("--kernel: expected a file's path")?.to_string_lossy().into_owned();
+    let hash = crc32(kernel.as_os_str().as_encoded_bytes());
+    Ok(checkout.output().join("kernels").join(format!("{name}-{hash:08x}.img")))
+}
+
+/// What the kernel's project says of it.
+fn said_by_project(checkout: &Checkout, contents: &Contents) -> Result<Settings> {
+    match &contents.kernel {
+        Some(kernel) => project::settings_of_kernel(kernel),
+        None => project::settings(&checkout.root.join("kernel/Cargo.toml")),
+    }
 }
 
 /// Builds an image to step through: its path, and the folder with the ELF files of its parts.
@@ -126,7 +179,8 @@ pub(crate) fn build_for_gdb(
     let folder = checkout.output().join(contents.profile.name()).join("gdb");
     let path = path::absolute(path.unwrap_or(&folder.join(IMAGE_NAME)))?;
     check_paths(&checkout, contents, &path, None, Some(&folder))?;
-    let (image, elf_files) = make(shell, &checkout, contents, |builder| builder.stages_for_gdb())?;
+    let boot = contents.overrides.resolve(&said_by_project(&checkout, contents)?.boot);
+    let (image, elf_files) = make(shell, &checkout, contents, &boot, |builder| builder.stages_for_gdb())?;
     elf_files.write_stages(&folder)?;
     // The symbols of a person's own kernel are where it is, and other sessions need ours here.
     if contents.kernel.is_none() {
@@ -191,11 +245,12 @@ fn make(
     shell: &Shell,
     checkout: &Checkout,
     contents: &Contents,
+    boot: &Boot,
     build_stages: impl FnOnce(&Builder<'_>) -> Result<[Vec<u8>; 2]>,
 ) -> Result<(DiskImage, ElfFiles)> {
     // A kernel that would be refused is refused before anything is built.
-    let config = contents.config();
-    let given = contents.kernel.as_deref().map(|path| read_kernel(path, &config)).transpose()?;
+    let Boot { config, command_line } = boot;
+    let given = contents.kernel.as_deref().map(|path| read_kernel(path, config)).transpose()?;
     let toolchain = Toolchain::find(shell)?;
     let builder = Builder { checkout, toolchain: &toolchain };
     let (stages, kernel) = both(
@@ -204,12 +259,12 @@ fn make(
             Some(kernel) => Ok(kernel),
             None => {
                 builder.kernels(&KERNEL, contents.profile)?;
-                read_kernel(&KERNEL.elf_file(checkout, contents.profile.folder()), &config)
+                read_kernel(&KERNEL.elf_file(checkout, contents.profile.folder()), config)
             }
         },
     );
     let ([stage1, stage2], kernel) = (stages?, kernel?);
-    let image = image(shell, &Stages::flatten(&stage1, &stage2)?, &kernel, config, &contents.cmdline)?;
+    let image = image(shell, &Stages::flatten(&stage1, &stage2)?, &kernel, *config, command_line)?;
     Ok((image, ElfFiles { stage1, stage2, kernel }))
 }
 

@@ -16,6 +16,7 @@ mod image;
 mod interrupt;
 mod lint;
 mod output;
+mod project;
 mod qemu;
 mod qmp;
 #[cfg(test)]

@@ -30,7 +30,7 @@ $QEMU names another QEMU. End it with Ctrl-C.")]
 pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) contents: image::Contents,
-    /// Where the image goes [default: target/doorstep/PROFILE/doorstep.img]
+    /// Where the image goes [default: as `cargo xtask image` does]
     #[arg(short, long, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
@@ -106,12 +106,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let shell = Shell::new()?;
     let outputs = Outputs { image: options.output.as_deref(), picture: options.end.screenshot.as_deref() };
     let image = image::build(&shell, &options.contents, outputs)?;
-    boot(&image, &options.machine, &options.end)
+    boot(&options.machine.machine(&image), &options.end)
 }
 
 /// Boots an image and stays until the guest, the time-out, the picture or the user ends it.
-pub(crate) fn boot(image: &Path, machine: &MachineOptions, options: &EndOptions) -> Result<ExitCode> {
-    let machine = machine.machine(image);
+pub(crate) fn boot(machine: &Machine, options: &EndOptions) -> Result<ExitCode> {
     output::command(&machine.command_line()?);
     let mut guest = machine.start()?;
     let end = watch(&mut guest, options)?;

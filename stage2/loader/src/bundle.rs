@@ -99,7 +99,7 @@ pub const PIECES_MAX: usize = 47;
 pub const COMMAND_LINE_MAX: usize = 4096;
 
 /// Largest stack that a kernel may ask for: one that leaves a small machine its memory.
-const STACK_LEN_MAX: u64 = 64 << 20;
+pub const STACK_LEN_MAX: u64 = 64 << 20;
 
 /// Flags of a piece, bit 0: a loader that does not know its kind must not go on.
 const REQUIRED: u32 = 1 << 0;
