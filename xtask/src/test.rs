@@ -22,6 +22,7 @@ mod other_loaders;
 mod parts;
 mod random;
 mod run_folder;
+mod runner;
 
 use crate::checkout::{self, Checkout};
 use crate::{child, interrupt, output};
@@ -147,6 +148,7 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         other_loaders::tests(),
         random::tests(options.flips.unwrap_or(if options.thorough { 1000 } else { 32 }), options.seed),
         commands::tests(),
+        runner::tests(),
         gdb::tests(),
     ];
     let trial = |Test { name, is_slow, lack, run }: Test| {

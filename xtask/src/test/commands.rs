@@ -388,7 +388,7 @@ fn quoted(word: &OsStr) -> String {
 }
 
 /// A program in the shell's language.
-fn write_program(path: &Path, script: &str) -> Result<()> {
+pub(super) fn write_program(path: &Path, script: &str) -> Result<()> {
     fs::write(path, format!("#!/bin/sh\n{script}\n"))?;
     Ok(fs::set_permissions(path, Permissions::from_mode(0o755))?)
 }
@@ -412,7 +412,7 @@ fn wait_until(what: &str, is_so: impl Fn() -> Result<bool>) -> Result<()> {
 }
 
 /// Runs a command to its end, which has to be a good one, and gives what it printed.
-fn succeed(command: &mut Command) -> Result<String> {
+pub(super) fn succeed(command: &mut Command) -> Result<String> {
     let output = child::output(command)?;
     let told = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?}: {}\n{told}", output.status);
