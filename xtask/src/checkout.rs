@@ -87,6 +87,14 @@ pub(crate) fn active_cargo() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
+/// What a project's .cargo/config.toml says, so that its cargo runs kernels with this program.
+///
+/// Not `cargo run --manifest-path …`: that would build xtask with the project's own settings, for the bare machine.
+pub(crate) fn runner_lines(xtask: &str) -> String {
+    let words = toml::Value::Array(vec![xtask.into(), "runner".into()]);
+    format!("[target.'cfg(target_os = \"none\")']\nrunner = {words}")
+}
+
 /// A command without what `cargo run` and rustup put into our environment: another toolchain must not see it.
 ///
 /// Flags for the host's compiler go as well: they were not meant for the bare machine, and the same sources are to

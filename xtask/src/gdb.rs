@@ -7,6 +7,8 @@
 mod front_end;
 mod session;
 
+pub(crate) use front_end::launch_json;
+
 use crate::guest::{self, Event, Guest, Machine};
 use crate::image::{self, Contents};
 use crate::qemu::MachineOptions;

@@ -15,6 +15,7 @@ mod guest;
 mod image;
 mod interrupt;
 mod lint;
+mod new;
 mod output;
 mod project;
 mod qemu;
@@ -43,6 +44,7 @@ struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask setup                                  install what the other commands need
+  cargo xtask new ../my-kernel                       make a kernel project of your own
   cargo xtask image                                  build target/doorstep/dev/doorstep.img
   cargo xtask image --kernel my-kernel.elf -o my.img put a kernel of your own into an image
   cargo xtask qemu --profile release                 boot the release build in QEMU
@@ -53,6 +55,7 @@ Examples:
 #[derive(Subcommand)]
 enum Command {
     Setup(setup::Options),
+    New(new::Options),
     Image(image::Options),
     Qemu(qemu::Options),
     Gdb(gdb::Options),
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = interrupt::install().and_then(|()| match cli.command {
         Command::Setup(options) => setup::run(&options),
+        Command::New(options) => new::run(&options),
         Command::Image(options) => image::run(&options),
         Command::Qemu(options) => qemu::run(&options),
         Command::Gdb(options) => gdb::run(&options),

@@ -4,6 +4,8 @@ mod lock_file;
 mod settings;
 mod table;
 
+#[cfg(test)]
+pub(crate) use settings::KEYS;
 pub(crate) use settings::{Boot, Program, Settings};
 
 use crate::checkout::{self, Checkout};

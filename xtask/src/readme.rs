@@ -2,6 +2,8 @@
 
 use crate::Cli;
 use crate::bare_metal::{KERNEL, Package};
+use crate::checkout::runner_lines;
+use crate::project::{KEYS, Settings};
 use crate::toolchain::BUILD_STD;
 use clap::CommandFactory;
 use loader::BootError;
@@ -74,6 +76,29 @@ fn the_readme_and_the_runners_help_tell_how_cargo_boots_the_kernel() {
     let help = Cli::command().find_subcommand("runner").unwrap().get_long_about().unwrap().to_string();
     for text in [README, &help] {
         assert!(one_line(text).contains(&cargo_run()), "no {:?} in:\n\n{text}", cargo_run());
+    }
+}
+
+#[test]
+fn the_readmes_settings_are_taken_and_are_all_there_are() {
+    let start = README.find("[package.metadata.doorstep]").unwrap();
+    let text = README[start..].split("```").next().unwrap();
+    let manifest: toml::Table = text.parse().unwrap();
+    assert!(Settings::parse(&manifest, false).unwrap().is_given);
+    let mut told: Vec<_> = manifest["package"]["metadata"]["doorstep"].as_table().unwrap().keys().collect();
+    let mut keys = KEYS.to_vec();
+    told.sort_unstable();
+    keys.sort_unstable();
+    assert_eq!(told, keys);
+}
+
+#[test]
+fn the_readme_tells_how_other_projects_run_kernels() {
+    let lines = runner_lines("/path/to/doorstep/target/debug/xtask");
+    let help = Cli::command().find_subcommand("runner").unwrap().clone().render_long_help().to_string();
+    assert!(README.contains(&lines), "no {lines} in the README");
+    for line in lines.lines() {
+        assert!(help.contains(line), "no {line} in: {help}");
     }
 }
 

@@ -36,8 +36,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let shell = Shell::new()?;
     let mut lacks = look(&shell)?;
     if lacks.is_empty() {
-        output::line("ready");
-        return Ok(ExitCode::SUCCESS);
+        return ready();
     }
     let manager = Manager::find();
     for lack in &lacks {
@@ -75,7 +74,18 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         let missing: Vec<_> = lacks.iter().map(|lack| lack.what()).collect();
         bail!("still missing, please install: {}", missing.join("; "));
     }
+    ready()
+}
+
+/// Everything is there, this program included, which other projects' cargo can run kernels with.
+fn ready() -> Result<ExitCode> {
     output::line("ready");
+    let xtask = env::current_exe()?;
+    let xtask = xtask.to_str().context("a path that is not UTF-8")?;
+    output::line(&format!(
+        "for the .cargo/config.toml of a kernel of your own:\n{}",
+        checkout::runner_lines(xtask)
+    ));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -18,6 +18,7 @@ mod foreign;
 mod gdb;
 mod kernel;
 mod linked;
+mod new;
 mod other_loaders;
 mod parts;
 mod random;
@@ -149,6 +150,7 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         random::tests(options.flips.unwrap_or(if options.thorough { 1000 } else { 32 }), options.seed),
         commands::tests(),
         runner::tests(),
+        new::tests(),
         gdb::tests(),
     ];
     let trial = |Test { name, is_slow, lack, run }: Test| {

@@ -57,6 +57,22 @@ impl Toolchain {
         self.prepared(shell.cmd(&self.candidate.cargo))
     }
 
+    /// How a person calls its cargo for a project of their own: a command line without the subcommand.
+    pub(crate) fn command_by_hand(&self) -> String {
+        let Candidate { origin, cargo, rustc, .. } = &self.candidate;
+        if *origin == Origin::Active && self.candidate.is_nightly() {
+            return "cargo".to_owned();
+        }
+        let path = |path: &Path| output::shell_line([&*path.to_string_lossy()]);
+        let bootstrap = if self.candidate.is_nightly() { "" } else { "RUSTC_BOOTSTRAP=1 " };
+        format!(
+            "{bootstrap}RUSTC={} CARGO_TARGET_X86_64_KERNEL_LINKER={} {}",
+            path(rustc),
+            path(&self.linker),
+            path(cargo)
+        )
+    }
+
     /// `cargo clippy` of this toolchain. Cargo would look for `cargo-clippy` in its home first and find rustup's.
     pub(crate) fn clippy<'a>(&self, shell: &'a Shell) -> Result<Cmd<'a>> {
         let program = self.candidate.cargo.with_file_name("cargo-clippy");

@@ -2,6 +2,8 @@
 
 use super::session::write_front_end_script;
 use super::{Options, build, machine, qemu_ended};
+use crate::bare_metal::Profile;
+use crate::checkout::Checkout;
 use crate::guest::{Event, Guest};
 use crate::temporary::TemporaryFolder;
 use crate::{interrupt, output};
@@ -20,10 +22,10 @@ pub(super) fn run(options: &Options, address: &str) -> Result<ExitCode> {
     let is_any_port = address.ends_with(":0");
     let address = free_address(address)?;
     let (image, elf_files) = build(options)?;
-    // Each address has a script of its own, for it tells of the address. VS Code's configuration tells where the script
-    // is, so that it stays there; but nobody comes back to a port that was any.
+    // VS Code's configuration tells where the script is, so that it stays there; but nobody comes back to a port that was
+    // any.
     let temporary = is_any_port.then(TemporaryFolder::new).transpose()?;
-    let name = format!("script-{}", address.port());
+    let name = script_name(address);
     let script = write_front_end_script(
         &temporary.as_ref().map_or(&*elf_files, TemporaryFolder::path).join(name),
         &elf_files,
@@ -114,6 +116,26 @@ lldb:
   there are no variables. For addresses of symbols: `nm -C {stage1}`, `nm -C {stage2}`.
 "
     ))
+}
+
+/// The contents of a project's .vscode/launch.json, for its kernel.
+pub(crate) fn launch_json(checkout: &Checkout, xtask: &str, kernel: &str) -> Result<String> {
+    let address = SocketAddr::from(([127, 0, 0, 1], 1234));
+    let folder = checkout.output().join(Profile::Dev.name()).join("gdb");
+    let launch = vs_code(address, &folder.join(script_name(address)), Path::new(kernel));
+    let listen = output::shell_line([xtask, "gdb", "--listen", "--kernel"]);
+    let kernel = kernel.replace("${workspaceFolder}/", "");
+    let configurations = json!({ "version": "0.2.0", "configurations": [launch] });
+    Ok(format!(
+        "// With the extension ms-vscode.cpptools; build it and start this first, which waits for VS Code:\n\
+         //   {listen} {kernel}\n{}\n",
+        serde_json::to_string_pretty(&configurations)?
+    ))
+}
+
+/// Each address has a script of its own, for it tells of the address.
+fn script_name(address: SocketAddr) -> String {
+    format!("script-{}", address.port())
 }
 
 /// A configuration for cppdbg, which connects gdb by itself and sources our script then.
