@@ -4,6 +4,7 @@
 //!
 //! Sources: Intel SDM volume 3, section 9.8.5 (entering IA-32e mode); System V AMD64 ABI, section 3.2 (stack, RDI).
 
+use crate::console::println;
 use crate::{cpu, physical_memory};
 use boot_info::MemoryRegionKind;
 use core::arch::global_asm;
@@ -101,7 +102,10 @@ impl Room {
         let room = physical_memory::pointer::<BootInfoRoom>(self.physical_addr);
         // SAFETY: the memory was taken for this alone, and paging is off; a room may be uninitialised. The plan's address
         // is where the page tables map it, and the command line was checked.
-        unsafe { (*room).write(plan.boot_info_addr, facts, milestones, cpu::time_stamp) }
+        let left_out = unsafe { (*room).write(plan.boot_info_addr, facts, milestones, cpu::time_stamp) };
+        if left_out > 0 {
+            println!("memory map too long for this kernel: {} KiB usable are not told", left_out / 1024);
+        }
     }
 }
 

@@ -118,6 +118,9 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible, BootErr
     address_space.map_first_mib()?;
     address_space.map_stack(plan.stack)?;
     address_space.map_boot_info(plan.boot_info_addr, room.physical_range())?;
+    if let Some(index) = plan.recursive_index {
+        address_space.map_tables(index)?;
+    }
     let root_addr = address_space.root_addr();
     pass(milestones, MilestoneId::TABLES_BUILT);
 
@@ -138,6 +141,8 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible, BootErr
             tls: loaded.kernel.tls,
             stack: plan.stack,
             boot_drive: source.drive,
+            recursive_index: plan.recursive_index,
+            protocol: bundle.config.protocol,
         },
         milestones,
     );

@@ -5,6 +5,7 @@
 
 mod atomic_write;
 mod disk_image;
+mod kernel_note;
 mod overwriting;
 
 pub(crate) use atomic_write::write_atomically;
@@ -271,7 +272,9 @@ fn make(
 /// Reads a kernel that the loader will take.
 fn read_kernel(path: &Path, config: &KernelConfig) -> Result<Vec<u8>> {
     let kernel = read(path)?;
-    check_kernel(&kernel, config).with_context(|| Checkout::display(path))?;
+    kernel_note::resolve(&kernel, *config)
+        .and_then(|config| check_kernel(&kernel, &config))
+        .with_context(|| Checkout::display(path))?;
     Ok(kernel)
 }
 
@@ -283,6 +286,7 @@ pub(crate) fn image(
     config: KernelConfig,
     command_line: &str,
 ) -> Result<DiskImage> {
+    let config = kernel_note::resolve(kernel, config)?;
     let stripped = strip(shell, kernel).context("cannot strip the kernel")?;
     check_kernel(&stripped, &config).context("the kernel, stripped of its debug sections")?;
     Image { stages, kernel: &stripped, config, command_line }.build()

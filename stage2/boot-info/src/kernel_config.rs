@@ -21,6 +21,8 @@ pub struct KernelConfig {
     pub allow_write_execute: bool,
     /// A position-independent kernel is put at a random address.
     pub randomize_address: bool,
+    /// An entry of the PML4 leads to the PML4 itself.
+    pub recursive_page_table: bool,
     /// The screen is left as the BIOS and the loader filled it.
     pub keep_screen: bool,
 }
@@ -35,6 +37,7 @@ impl KernelConfig {
         protocol: Protocol::DOORSTEP,
         allow_write_execute: false,
         randomize_address: false,
+        recursive_page_table: false,
         keep_screen: false,
     };
 }

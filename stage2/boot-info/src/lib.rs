@@ -16,12 +16,15 @@
 
 #![no_std]
 
+pub mod bootloader_0_9;
 mod kernel_config;
+mod kernel_note;
 mod memory_region;
 mod milestone;
 mod parts;
 
 pub use kernel_config::{AddressWish, KernelConfig};
+pub use kernel_note::KernelNote;
 pub use memory_region::{KernelSegment, MemoryRegion, MemoryRegionKind, SegmentRights};
 pub use milestone::{Milestone, MilestoneId};
 pub use parts::{BootInfoParts, Framebuffer, List, Protocol, StackLocation, TlsTemplate};

@@ -152,8 +152,11 @@ impl Protocol {
     /// Those of this crate alone.
     pub const DOORSTEP: Self = Self(0);
 
+    /// Those of the crate `bootloader` 0.9: [`bootloader_0_9::BootInfo`](crate::bootloader_0_9::BootInfo).
+    pub const BOOTLOADER_0_9: Self = Self(1);
+
     /// Those that the loader can hand over.
-    pub const ALL: &[Self] = &[Self::DOORSTEP];
+    pub const ALL: &[Self] = &[Self::DOORSTEP, Self::BOOTLOADER_0_9];
 }
 
 /// A picture in memory, shown on the screen.

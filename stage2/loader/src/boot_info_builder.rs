@@ -1,14 +1,16 @@
-//! What the kernel is told, laid out in memory of its own: the only writer of a [`BootInfo`].
+//! What the kernel is told, laid out in memory of its own: the only writer of a [`BootInfo`], or of the structure that the
+//! kernel's protocol has in its place.
 
+use crate::bootloader_0_9;
 use crate::bundle::COMMAND_LINE_MAX;
 use crate::e820::REGIONS_MAX;
 use crate::load::PIECES_MAX;
 use arrayvec::ArrayVec;
 use boot_info::{
-    BootInfo, BootInfoParts, KernelSegment, List, MemoryRegion, Milestone, MilestoneId, StackLocation,
-    TlsTemplate,
+    BootInfo, BootInfoParts, KernelSegment, List, MemoryRegion, Milestone, MilestoneId, Protocol,
+    StackLocation, TlsTemplate,
 };
-use core::mem::{MaybeUninit, offset_of};
+use core::mem::{ManuallyDrop, MaybeUninit, offset_of};
 
 /// Milestones that the loader may pass.
 pub const MILESTONES_MAX: usize = 16;
@@ -16,11 +18,18 @@ pub const MILESTONES_MAX: usize = 16;
 /// The milestones so far, in the order of the way.
 pub type Milestones = ArrayVec<Milestone, MILESTONES_MAX>;
 
-/// A [`BootInfo`] and everything that it leads to, in memory of its own. The memory is taken before the memory map is
+/// What the kernel is handed the address of.
+#[repr(C)]
+union HandedOver {
+    boot_info: ManuallyDrop<MaybeUninit<BootInfo>>,
+    bootloader_0_9: ManuallyDrop<MaybeUninit<boot_info::bootloader_0_9::BootInfo>>,
+}
+
+/// A [`BootInfo`], or what the kernel's protocol has in its place, and everything that it leads to, in memory of its own. The memory is taken before the memory map is
 /// final, so that there is room for the longest lists.
 #[repr(C, align(8))]
 pub struct BootInfoRoom {
-    boot_info: MaybeUninit<BootInfo>,
+    handed_over: HandedOver,
     regions: [MaybeUninit<MemoryRegion>; REGIONS_MAX],
     segments: [MaybeUninit<KernelSegment>; PIECES_MAX],
     milestones: [MaybeUninit<Milestone>; MILESTONES_MAX],
@@ -45,6 +54,10 @@ pub struct Facts<'a> {
     pub stack: StackLocation,
     /// The BIOS's number of the boot drive.
     pub boot_drive: u8,
+    /// The entry of the PML4 that leads to the PML4 itself, if there is one.
+    pub recursive_index: Option<u16>,
+    /// Which structures the kernel is handed.
+    pub protocol: Protocol,
 }
 
 impl BootInfoRoom {
@@ -56,7 +69,8 @@ impl BootInfoRoom {
     pub const COMMAND_LINE_OFFSET: u64 = offset_of!(Self, command_line) as u64;
 
     /// Writes the boot info. `virtual_addr` is where the kernel sees this room. The milestones, and with them the last one,
-    /// are written last: `now` reads the time stamp counter.
+    /// are written last: `now` reads the time stamp counter. Gives the number of bytes of usable memory that the structure had
+    /// no room to tell of.
     ///
     /// # Safety
     /// Whoever uses the boot info has to see this room at `virtual_addr`, unchanged from then on. The command line has to be
@@ -67,7 +81,7 @@ impl BootInfoRoom {
         facts: &Facts<'_>,
         milestones: &mut Milestones,
         now: impl FnOnce() -> u64,
-    ) {
+    ) -> u64 {
         fn list<T>(virtual_addr: u64, offset: usize, len: usize) -> List<T> {
             List::new(virtual_addr + offset as u64, len as u64)
         }
@@ -81,15 +95,25 @@ impl BootInfoRoom {
             boot_drive: facts.boot_drive,
             kernel_slide: facts.kernel_slide,
             tls_template: facts.tls.unwrap_or(BootInfoParts::EMPTY.tls_template),
+            recursive_index: facts.recursive_index.unwrap_or(0),
+            protocol: facts.protocol,
             ..BootInfoParts::EMPTY
         };
+        if facts.protocol == Protocol::BOOTLOADER_0_9 {
+            // SAFETY: whatever the bytes are, they may be uninitialised.
+            let place = unsafe { &mut self.handed_over.bootloader_0_9 };
+            return bootloader_0_9::write(place, &parts, facts.regions);
+        }
         fill(&mut self.regions, facts.regions);
         fill(&mut self.segments, facts.segments);
+        // SAFETY: whatever the bytes are, they may be uninitialised.
+        let place = unsafe { &mut self.handed_over.boot_info };
         // SAFETY: the lists are filled with as many items as `parts` says, the milestones below. The caller vouches for
         // where they are seen.
-        self.boot_info.write(unsafe { BootInfo::new(parts) });
+        place.write(unsafe { BootInfo::new(parts) });
         milestones.push(Milestone::new(MilestoneId::HAND_OFF, now()));
         fill(&mut self.milestones, milestones);
+        0
     }
 }
 
@@ -129,6 +153,8 @@ mod tests {
             tls: None,
             stack,
             boot_drive: 0x81,
+            recursive_index: Some(510),
+            protocol: Protocol::DOORSTEP,
         };
         let room: &mut MaybeUninit<BootInfoRoom> = Box::leak(Box::new_uninit());
         // SAFETY: every field may be uninitialised.
@@ -138,7 +164,8 @@ mod tests {
         let mut milestones: Milestones =
             (0..15).map(|id| Milestone::new(MilestoneId(id), id.into())).collect();
         // SAFETY: the room lies where it says, and stays there.
-        unsafe { room.write(addr, &facts, &mut milestones, || 77) };
+        let left_out = unsafe { room.write(addr, &facts, &mut milestones, || 77) };
+        assert_eq!(left_out, 0);
 
         // SAFETY: the room lies where it says, and stays there.
         let boot_info = unsafe { BootInfo::from_ptr((&raw const *room).cast()) }.unwrap();
@@ -147,12 +174,13 @@ mod tests {
         assert_eq!(boot_info.command_line(), command_line);
         assert_eq!(boot_info.physical_memory_offset(), Some(0xffff_8000_0000_0000));
         assert_eq!((boot_info.stack(), boot_info.boot_drive()), (stack, 0x81));
+        assert_eq!(boot_info.recursive_index(), Some(510));
         assert_eq!(boot_info.milestones().len(), 16);
         assert_eq!(boot_info.milestones()[15], Milestone::new(MilestoneId::HAND_OFF, 77));
     }
 
     #[test]
-    fn the_boot_info_comes_first() {
-        assert_eq!(offset_of!(BootInfoRoom, boot_info), 0);
+    fn what_is_handed_over_comes_first() {
+        assert_eq!(offset_of!(BootInfoRoom, handed_over), 0);
     }
 }

@@ -141,6 +141,7 @@ mod config_flags {
     pub(super) const ALLOW_WRITE_EXECUTE: u32 = 1 << 0;
     pub(super) const RANDOMIZE_ADDRESS: u32 = 1 << 1;
     pub(super) const KEEP_SCREEN: u32 = 1 << 2;
+    pub(super) const RECURSIVE_PAGE_TABLE: u32 = 1 << 3;
 }
 
 #[repr(C)]
@@ -367,7 +368,8 @@ impl RawConfig {
         let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
         let flags = flag(config.allow_write_execute, config_flags::ALLOW_WRITE_EXECUTE)
             | flag(config.randomize_address, config_flags::RANDOMIZE_ADDRESS)
-            | flag(config.keep_screen, config_flags::KEEP_SCREEN);
+            | flag(config.keep_screen, config_flags::KEEP_SCREEN)
+            | flag(config.recursive_page_table, config_flags::RECURSIVE_PAGE_TABLE);
         Self {
             stack_len: config.stack_len.into(),
             physical_memory_offset: config.physical_memory_offset.to_number().into(),
@@ -409,6 +411,7 @@ impl RawConfig {
             allow_write_execute: has(config_flags::ALLOW_WRITE_EXECUTE),
             randomize_address: has(config_flags::RANDOMIZE_ADDRESS),
             keep_screen: has(config_flags::KEEP_SCREEN),
+            recursive_page_table: has(config_flags::RECURSIVE_PAGE_TABLE),
         })
     }
 }

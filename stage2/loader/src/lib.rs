@@ -6,6 +6,7 @@
 #![no_std]
 
 pub mod boot_info_builder;
+pub mod bootloader_0_9;
 pub mod bundle;
 pub mod checksum;
 pub mod e820;

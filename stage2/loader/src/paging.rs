@@ -163,6 +163,22 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
         self.map(virtual_addr, physical, self.data(), Purpose::BootInfo)
     }
 
+    /// Lets an entry of the PML4 lead to the PML4, so that the kernel sees all tables behind it (Intel SDM volume 3,
+    /// section 4.5: every level reads the table that the entry names). They can be written, and not executed.
+    ///
+    /// # Errors
+    /// `AlreadyMapped` where the plan is not one for this kernel.
+    pub fn map_tables(&mut self, index: u16) -> Result<(), BootError> {
+        let addr = VirtAddr::new_truncate(u64::from(index) * page_len(PageTableLevel::Four)).as_u64();
+        let (root, flags) = (self.root.start_address(), self.data());
+        let entry = self.entry(addr, PageTableLevel::Four, Purpose::PageTables)?;
+        if !entry.is_unused() {
+            return Err(BootError::AlreadyMapped { what: Purpose::PageTables, found: addr });
+        }
+        entry.set_addr(root, flags);
+        Ok(())
+    }
+
     /// Read and write, and not execute where the CPU can tell the difference.
     fn data(&self) -> PageTableFlags {
         let flags = PageTableFlags::PRESENT | PageTableFlags::WRITABLE;

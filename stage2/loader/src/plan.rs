@@ -62,6 +62,8 @@ pub struct AddressPlan {
     pub stack: StackLocation,
     /// The boot info.
     pub boot_info_addr: u64,
+    /// The entry of the PML4 that leads to the PML4 itself, if there is to be one.
+    pub recursive_index: Option<u16>,
 }
 
 impl AddressPlan {
@@ -103,6 +105,13 @@ impl AddressPlan {
                 taken.take(addr, window_len, Purpose::PhysicalMemory)?
             }
         };
+        let mut recursive_index = None;
+        if config.recursive_page_table {
+            let addr = taken.find(HIGHER_HALF.rev(), 1);
+            let addr = addr.ok_or(BootError::NoRoom { what: Purpose::PageTables, needed: SLOT_LEN })?;
+            taken.take(addr, SLOT_LEN, Purpose::PageTables)?;
+            recursive_index = Some(VirtAddr::new_truncate(addr).p4_index().into());
+        }
         let own_addr = taken.find(HIGHER_HALF.rev(), 1);
         let own_addr =
             own_addr.ok_or(BootError::NoRoom { what: Purpose::Stack, needed: config.stack_len })?;
@@ -112,6 +121,7 @@ impl AddressPlan {
             window_len,
             stack: StackLocation { bottom_addr, top_addr: bottom_addr + config.stack_len },
             boot_info_addr: boot_info_addr.unwrap_or(own_addr + guarded_len),
+            recursive_index,
         })
     }
 }

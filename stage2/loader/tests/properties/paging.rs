@@ -197,6 +197,7 @@ const PLAN: AddressPlan = AddressPlan {
         top_addr: 0xffff_ff00_0000_0000 + (1 + STACK_PAGES) * PAGE,
     },
     boot_info_addr: 0xffff_ff00_0000_0000 + (1 + STACK_PAGES + 1) * PAGE,
+    recursive_index: None,
 };
 
 const STACK_PAGES: u64 = 8;

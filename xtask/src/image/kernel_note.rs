@@ -1,0 +1,114 @@
+//! The note by which a kernel tells which structures it wants to be handed ([`KernelNote`]).
+//!
+//! The crates in stage2/ that give kernels the names of another loader put it into the kernel's file.
+
+use anyhow::{Context, Result, bail, ensure};
+use boot_info::{KernelConfig, KernelNote, Protocol};
+use elf::ElfBytes;
+use elf::abi::{PT_NOTE, SHT_NOTE};
+use elf::endian::LittleEndian;
+use elf::note::{Note, NoteAny};
+
+/// What the kernel's configuration becomes by its note. Without one it stays as it is.
+///
+/// Whether this is a kernel at all is for the desk check to say.
+pub(super) fn resolve(kernel: &[u8], config: KernelConfig) -> Result<KernelConfig> {
+    match ElfBytes::minimal_parse(kernel).ok().and_then(|elf| find(&elf)) {
+        Some(descriptor) => apply(&descriptor, config).context("the kernel's note in .note.doorstep"),
+        None => Ok(config),
+    }
+}
+
+/// The descriptor of the note. A linker script may leave it out of the program headers.
+fn find(elf: &ElfBytes<'_, LittleEndian>) -> Option<Vec<u8>> {
+    let segments = elf.segments().into_iter().flatten().filter(|segment| segment.p_type == PT_NOTE);
+    let in_segments = segments.filter_map(|segment| elf.segment_data_as_notes(&segment).ok()).flatten();
+    let sections = elf.section_headers().into_iter().flatten().filter(|section| section.sh_type == SHT_NOTE);
+    let in_sections = sections.filter_map(|section| elf.section_data_as_notes(&section).ok()).flatten();
+    in_segments.chain(in_sections).find_map(|note| match note {
+        Note::Unknown(NoteAny { n_type, name, desc })
+            if n_type == u64::from(KernelNote::KIND)
+                && name.split(|&byte| byte == 0).next() == Some(KernelNote::OWNER.as_bytes()) =>
+        {
+            Some(desc.to_vec())
+        }
+        _ => None,
+    })
+}
+
+/// The configuration with what a descriptor says.
+fn apply(descriptor: &[u8], config: KernelConfig) -> Result<KernelConfig> {
+    let (words, _) = descriptor.as_chunks();
+    let word = |index: usize| words.get(index).map_or(0, |&word| u32::from_le_bytes(word));
+    let (version, protocol, features) = (word(0), Protocol(word(1)), word(2));
+    ensure!(
+        version == KernelNote::VERSION,
+        "found version {version}, expected {}; build the kernel with the crate that belongs to this xtask",
+        KernelNote::VERSION
+    );
+    ensure!(
+        descriptor.len() >= KernelNote::DESCRIPTOR_LEN,
+        "found {} bytes, expected {}",
+        descriptor.len(),
+        KernelNote::DESCRIPTOR_LEN
+    );
+    if !Protocol::ALL.contains(&protocol) {
+        bail!(
+            "found protocol {}, expected one of {:?}; build the kernel with the crate that belongs to this xtask",
+            protocol.0,
+            Protocol::ALL.iter().map(|known| known.0).collect::<Vec<_>>()
+        );
+    }
+    ensure!(
+        features & KernelNote::VGA_320X200 == 0,
+        "found the feature vga_320x200 of bootloader, expected a kernel for text mode: this loader has no such screen; \
+         leave the feature out"
+    );
+    let known = KernelNote::MAP_PHYSICAL_MEMORY | KernelNote::RECURSIVE_PAGE_TABLE;
+    ensure!(
+        features & !known == 0,
+        "found features {features:#x}, expected none but {known:#x}; build the kernel with the crate that belongs to \
+         this xtask"
+    );
+    let recursive_page_table =
+        config.recursive_page_table || features & KernelNote::RECURSIVE_PAGE_TABLE != 0;
+    Ok(KernelConfig { protocol, recursive_page_table, ..config })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn descriptor(words: &[u32]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    fn refusal(words: &[u32]) -> String {
+        apply(&descriptor(words), KernelConfig::DEFAULT).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_note_chooses_protocol_and_recursion_and_leaves_the_rest() {
+        let config = KernelConfig { stack_len: 4096, ..KernelConfig::DEFAULT };
+        let expected =
+            KernelConfig { protocol: Protocol::BOOTLOADER_0_9, recursive_page_table: true, ..config };
+        assert_eq!(apply(&descriptor(&[1, 1, 3]), config).unwrap(), expected);
+        // A later note may say more.
+        assert_eq!(apply(&descriptor(&[1, 1, 3, 9]), config).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_with_what_was_found_and_expected() {
+        assert!(refusal(&[2, 1, 0]).starts_with("found version 2, expected 1"));
+        assert!(refusal(&[]).starts_with("found version 0, expected 1"));
+        assert!(refusal(&[1, 1]).starts_with("found 8 bytes, expected 12"));
+        assert!(refusal(&[1, 77, 0]).starts_with("found protocol 77, expected one of [0, 1]"));
+        assert!(refusal(&[1, 1, 4]).starts_with("found the feature vga_320x200"));
+        assert!(refusal(&[1, 1, 8]).starts_with("found features 0x8, expected none but 0x3"));
+    }
+
+    #[test]
+    fn a_file_that_is_no_elf_file_has_no_note() {
+        assert_eq!(resolve(&[7; 1000], KernelConfig::DEFAULT).unwrap(), KernelConfig::DEFAULT);
+    }
+}
