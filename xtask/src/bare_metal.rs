@@ -130,6 +130,16 @@ pub(crate) const FOREIGN_KERNEL_ANYWHERE: Package = Package {
     ..FOREIGN_KERNEL
 };
 
+/// Kernels written for the crate `bootloader` 0.9. They have a heap.
+pub(crate) const TUTORIAL_KERNEL: Package = Package {
+    name: "tutorial-kernel",
+    options: &[FAST_CORE, "-Zbuild-std=core,alloc,compiler_builtins"],
+    ..KERNEL
+};
+
+/// A kernel of the same crate that sees its page tables through the PML4's own entry.
+pub(crate) const RECURSIVE_KERNEL: Package = Package { name: "recursive-kernel", ..KERNEL };
+
 /// The boot sector that Doorstep's speed is compared with.
 pub(crate) const BARE_READS: Package = Package { name: "bare-reads", ..STAGE1 };
 
@@ -137,8 +147,17 @@ pub(crate) const BARE_READS: Package = Package { name: "bare-reads", ..STAGE1 };
 pub(crate) const ODD_BIOS: Package = Package { name: "odd-bios", ..STAGE1 };
 
 /// Every package for the bare machine.
-pub(crate) const ALL: [&Package; 7] =
-    [&STAGE1, &STAGE2, &KERNEL, &TEST_KERNELS, &FOREIGN_KERNEL, &BARE_READS, &ODD_BIOS];
+pub(crate) const ALL: [&Package; 9] = [
+    &STAGE1,
+    &STAGE2,
+    &KERNEL,
+    &TEST_KERNELS,
+    &FOREIGN_KERNEL,
+    &TUTORIAL_KERNEL,
+    &RECURSIVE_KERNEL,
+    &BARE_READS,
+    &ODD_BIOS,
+];
 
 /// Builds packages with one toolchain.
 pub(crate) struct Builder<'a> {
@@ -204,8 +223,9 @@ impl Builder<'_> {
             .args(["--package", package.name, "--target", &target])
             .arg("--target-dir")
             .arg(package.target_folder(self.checkout))
-            .args(package.options)
             .args(BUILD_STD)
+            // The last one holds where it is told twice what to build.
+            .args(package.options)
             .args(more);
         child::run(&mut command.into())
     }

@@ -278,6 +278,11 @@ fn read_kernel(path: &Path, config: &KernelConfig) -> Result<Vec<u8>> {
     Ok(kernel)
 }
 
+/// What a kernel asks for: what was said of it, and what its file says itself.
+pub(crate) fn resolve(kernel: &[u8], config: KernelConfig) -> Result<KernelConfig> {
+    kernel_note::resolve(kernel, config)
+}
+
 /// The image of a kernel, which has passed the desk check, without what the loader would not load.
 pub(crate) fn image(
     shell: &Shell,

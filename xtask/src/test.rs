@@ -21,6 +21,7 @@ mod linked;
 mod new;
 mod other_loaders;
 mod parts;
+mod protocol;
 mod random;
 mod run_folder;
 mod runner;
@@ -138,6 +139,7 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         kernel::tests(),
         foreign::tests(),
         linked::tests(),
+        protocol::tests(),
         desk::tests(),
         damaged::tests(),
         defects::tests(),

@@ -3,8 +3,8 @@
 use super::booted::Booted;
 use super::run_folder::RunFolder;
 use crate::bare_metal::{
-    Builder, FOREIGN_KERNEL, FOREIGN_KERNEL_ANYWHERE, KERNEL, ODD_BIOS, Profile, STAGE_FOLDER, TEST_KERNELS,
-    both, read,
+    Builder, FOREIGN_KERNEL, FOREIGN_KERNEL_ANYWHERE, KERNEL, ODD_BIOS, Profile, RECURSIVE_KERNEL, STAGE_FOLDER,
+    TEST_KERNELS, TUTORIAL_KERNEL, both, read,
 };
 use crate::checkout::Checkout;
 use crate::flatten::flatten;
@@ -38,6 +38,8 @@ pub(crate) struct Parts {
     pub(crate) foreign_kernels: PathBuf,
     /// The same, with an archive that can be linked at any address.
     pub(crate) foreign_kernels_anywhere: PathBuf,
+    /// The folder with the kernels written for `bootloader` 0.9.
+    pub(crate) kernels_of_0_9: PathBuf,
     /// The linker that links them.
     pub(crate) linker: PathBuf,
     /// `cargo xtask` itself.
@@ -66,11 +68,13 @@ impl Parts {
                     builder.kernels(&KERNEL, Profile::Release)?.join(KERNEL.name),
                     builder.kernels(&TEST_KERNELS, Profile::Release)?,
                     builder.kernels(&FOREIGN_KERNEL, Profile::Release)?,
+                    builder.kernels(&TUTORIAL_KERNEL, Profile::Release)?,
+                    builder.kernels(&RECURSIVE_KERNEL, Profile::Release)?,
                 ])
             },
         );
         let ([stage1, stage2], odd_bios, foreign_kernels_anywhere) = stages?;
-        let [kernel_dev, kernel_release, test_kernels, foreign_kernels] = kernels?;
+        let [kernel_dev, kernel_release, test_kernels, foreign_kernels, kernels_of_0_9, _] = kernels?;
         Ok(Self {
             stages: Stages::flatten(&stage1, &stage2)?,
             stage2_elf: stage2,
@@ -79,6 +83,7 @@ impl Parts {
             kernel_release,
             test_kernels,
             foreign_kernels,
+            kernels_of_0_9,
             foreign_kernels_anywhere,
             linker: toolchain.linker().to_owned(),
             xtask: env::current_exe()?,

@@ -1,0 +1,54 @@
+//! Kernels written for another boot loader's structures boot as they are, and are handed what they know.
+
+use super::Test;
+use super::parts::Scene;
+use crate::bare_metal::{RECURSIVE_KERNEL, TUTORIAL_KERNEL, read};
+use crate::guest::Machine;
+use crate::strip::find_objcopy;
+use crate::{child, image};
+use anyhow::{Result, ensure};
+use boot_info::{KernelConfig, Protocol};
+use xshell::{Shell, cmd};
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        Test::new("protocol::tutorial", |scene| tutorial(scene, Machine::default())),
+        Test::new("protocol::tutorial_above_4_gib", |scene| {
+            let machine = Some("pc,max-ram-below-4g=64M".to_owned());
+            tutorial(scene, Machine { machine, memory: Some("256M".to_owned()), ..Machine::default() })
+        }),
+        Test::new("protocol::own_start", |scene| succeeds(scene, "own-start")),
+        Test::new("protocol::recursive_page_table", |scene| succeeds(scene, RECURSIVE_KERNEL.name)),
+        Test::new("protocol::a_kernel_without_a_note_is_ours", without_a_note),
+    ]
+}
+
+/// Segments without one for data, interrupts of timer and keyboard, paging, a heap, text on the screen.
+fn tutorial(scene: &Scene, machine: Machine) -> Result<()> {
+    let kernel = scene.parts.kernels_of_0_9.join(TUTORIAL_KERNEL.name);
+    let mut booted = scene.boot_kernel(&kernel, "", machine)?;
+    booted.says("Hello World!")?;
+    booted.says("press a key")?;
+    booted.press_key()?;
+    booted.wait_for_success()
+}
+
+fn succeeds(scene: &Scene, name: &str) -> Result<()> {
+    let kernel = scene.parts.kernels_of_0_9.join(name);
+    scene.boot_kernel(&kernel, "", Machine::default())?.wait_for_success()
+}
+
+/// It is the note, and nothing else, that tells.
+fn without_a_note(scene: &Scene) -> Result<()> {
+    let marked = scene.parts.kernels_of_0_9.join("own-start");
+    let unmarked = scene.folder().join("unmarked");
+    let shell = Shell::new()?;
+    let objcopy = find_objcopy(&shell)?;
+    child::run(&mut cmd!(shell, "{objcopy} --remove-section=.note.doorstep {marked} {unmarked}").into())?;
+    for (kernel, expected) in [(marked, Protocol::BOOTLOADER_0_9), (unmarked, Protocol::DOORSTEP)] {
+        let found = image::resolve(&read(&kernel)?, KernelConfig::DEFAULT)?;
+        let expected = KernelConfig { protocol: expected, ..KernelConfig::DEFAULT };
+        ensure!(found == expected, "found {found:?}, expected {expected:?}");
+    }
+    Ok(())
+}
