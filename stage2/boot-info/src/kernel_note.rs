@@ -27,6 +27,12 @@ impl KernelNote {
     /// The note's type.
     pub const KIND: u32 = 1;
 
+    /// A symbol that names another copy of the note, for a kernel whose linker script discards notes.
+    pub const SYMBOL: &'static str = "DOORSTEP_KERNEL_NOTE";
+
+    /// Bytes from the start of such a copy to the descriptor.
+    pub const DESCRIPTOR_OFFSET: usize = offset_of!(Self, version);
+
     /// Counts up when the descriptor changes its meaning.
     pub const VERSION: u32 = 1;
 

@@ -23,7 +23,14 @@ use boot_info::{KernelNote, Protocol};
 /// Mach-O has no such sections; kernels' own tests on a Mac need no mark.
 #[used]
 #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".note.doorstep"))]
-static NOTE: KernelNote = KernelNote::new(Protocol::BOOTLOADER_0_9, FEATURES);
+static MARK: KernelNote = NOTE;
+
+const NOTE: KernelNote = KernelNote::new(Protocol::BOOTLOADER_0_9, FEATURES);
+
+/// The same once more, found by its name in the symbol table, for kernels whose linker script discards notes.
+#[used]
+#[unsafe(no_mangle)]
+static DOORSTEP_KERNEL_NOTE: KernelNote = NOTE;
 
 /// The features that the kernel asked for, as the note tells them.
 const FEATURES: u32 = {

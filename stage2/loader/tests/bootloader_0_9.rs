@@ -121,7 +121,7 @@ fn the_frame_at_address_0_is_told_as_what_it_is() {
 fn the_recursive_address_leads_through_the_entry_four_times() {
     let parts = BootInfoParts { recursive_index: 0o776, ..BootInfoParts::EMPTY };
     let (boot_info, _) = written(&parts, &[]);
-    assert_eq!(boot_info.recursive_page_table_addr, 0o177_777_776_776_776_776_0000);
+    assert_eq!(boot_info.recursive_page_table_addr, 0xffff_ff7f_bfdf_e000);
     assert_eq!(boot_info.recursive_index(), 0o776);
     assert_eq!(told(&[]).0.recursive_page_table_addr, 0);
 }

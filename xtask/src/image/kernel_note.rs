@@ -14,18 +14,18 @@ use elf::note::{Note, NoteAny};
 /// Whether this is a kernel at all is for the desk check to say.
 pub(super) fn resolve(kernel: &[u8], config: KernelConfig) -> Result<KernelConfig> {
     match ElfBytes::minimal_parse(kernel).ok().and_then(|elf| find(&elf)) {
-        Some(descriptor) => apply(&descriptor, config).context("the kernel's note in .note.doorstep"),
+        Some(descriptor) => apply(&descriptor, config).context("the kernel's note (.note.doorstep)"),
         None => Ok(config),
     }
 }
 
-/// The descriptor of the note. A linker script may leave it out of the program headers.
+/// The descriptor of the note. A linker script may leave it out of the program headers, or discard it.
 fn find(elf: &ElfBytes<'_, LittleEndian>) -> Option<Vec<u8>> {
     let segments = elf.segments().into_iter().flatten().filter(|segment| segment.p_type == PT_NOTE);
     let in_segments = segments.filter_map(|segment| elf.segment_data_as_notes(&segment).ok()).flatten();
     let sections = elf.section_headers().into_iter().flatten().filter(|section| section.sh_type == SHT_NOTE);
     let in_sections = sections.filter_map(|section| elf.section_data_as_notes(&section).ok()).flatten();
-    in_segments.chain(in_sections).find_map(|note| match note {
+    let in_notes = in_segments.chain(in_sections).find_map(|note| match note {
         Note::Unknown(NoteAny { n_type, name, desc })
             if n_type == u64::from(KernelNote::KIND)
                 && name.split(|&byte| byte == 0).next() == Some(KernelNote::OWNER.as_bytes()) =>
@@ -33,7 +33,21 @@ fn find(elf: &ElfBytes<'_, LittleEndian>) -> Option<Vec<u8>> {
             Some(desc.to_vec())
         }
         _ => None,
-    })
+    });
+    in_notes.or_else(|| find_symbol(elf))
+}
+
+/// The descriptor of the copy that a symbol names.
+fn find_symbol(elf: &ElfBytes<'_, LittleEndian>) -> Option<Vec<u8>> {
+    let (symbols, names) = elf.symbol_table().ok()??;
+    let symbol = symbols
+        .iter()
+        .find(|symbol| names.get(symbol.st_name as usize).is_ok_and(|name| name == KernelNote::SYMBOL))?;
+    let section = elf.section_headers()?.get(symbol.st_shndx.into()).ok()?;
+    let (bytes, _) = elf.section_data(&section).ok()?;
+    let start = usize::try_from(symbol.st_value.checked_sub(section.sh_addr)?).ok()?;
+    let start = start.checked_add(KernelNote::DESCRIPTOR_OFFSET)?;
+    bytes.get(start..start.checked_add(KernelNote::DESCRIPTOR_LEN)?).map(<[u8]>::to_vec)
 }
 
 /// The configuration with what a descriptor says.
