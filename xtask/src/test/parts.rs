@@ -3,8 +3,8 @@
 use super::booted::Booted;
 use super::run_folder::RunFolder;
 use crate::bare_metal::{
-    Builder, FOREIGN_KERNEL, FOREIGN_KERNEL_ANYWHERE, KERNEL, ODD_BIOS, Profile, RECURSIVE_KERNEL, STAGE_FOLDER,
-    TEST_KERNELS, TUTORIAL_KERNEL, both, read,
+    Builder, FOREIGN_KERNEL, FOREIGN_KERNEL_ANYWHERE, KERNEL, ODD_BIOS, Profile, RECURSIVE_KERNEL,
+    STAGE_FOLDER, TEST_KERNELS, TUTORIAL_KERNEL, both, read,
 };
 use crate::checkout::Checkout;
 use crate::flatten::flatten;

@@ -55,7 +55,7 @@ pub(crate) fn show_through_a_new_page(
     mapper: &mut OffsetPageTable<'_>,
     frames: &mut impl FrameAllocator<Size4KiB>,
 ) {
-    let page = Page::<Size4KiB>::containing_address(VirtAddr::new(0xdead_beaf_000));
+    let page = Page::<Size4KiB>::containing_address(VirtAddr::new(0xdea_dbea_f000));
     let screen = PhysFrame::containing_address(PhysAddr::new(0xb8000));
     // SAFETY: the page is free; two mappings of the screen do no harm.
     unsafe { mapper.map_to(page, screen, PageTableFlags::PRESENT | PageTableFlags::WRITABLE, frames) }
