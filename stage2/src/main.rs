@@ -127,7 +127,9 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible, BootErr
     // What it is told, and there it goes.
     protected_mode::check_stack()?;
     println!("jump to {:#x}", loaded.kernel.entry_addr);
-    if !bundle.config.keep_screen {
+    if bundle.config.vga_320x200 {
+        screen::show_pixels();
+    } else if !bundle.config.keep_screen {
         screen::clear();
     }
     room.write(

@@ -10,6 +10,9 @@ const COLUMNS: usize = 80;
 const ROWS: usize = 25;
 const MEMORY_ADDR: usize = 0xb_8000;
 
+/// 320 times 200 pixels of a byte each, at A0000h.
+const PIXEL_MODE: u8 = 0x13;
+
 /// Light grey on black, the BIOS's own.
 const ATTRIBUTE: u16 = 0x07 << 8;
 const BLANK: u16 = ATTRIBUTE | b' ' as u16;
@@ -25,14 +28,19 @@ const CURSOR_LOW: u8 = 0x0f;
 /// Makes sure that the screen shows text.
 pub(crate) fn init() {
     if !TEXT_MODES.contains(&(data_area::read_u8(data_area::VIDEO_MODE) & 0x7f)) {
-        bios::set_text_mode();
+        bios::set_video_mode(TEXT_MODES[1]);
     }
+}
+
+/// Shows pixels in place of text, all of them black.
+pub(crate) fn show_pixels() {
+    bios::set_video_mode(PIXEL_MODE);
 }
 
 /// Empties the screen: 80x25 in mode 3, the cursor at the top, as a kernel expects that draws at B8000h.
 pub(crate) fn clear() {
     if data_area::read_u8(data_area::VIDEO_MODE) != TEXT_MODES[1] {
-        return bios::set_text_mode();
+        return bios::set_video_mode(TEXT_MODES[1]);
     }
     for row in 0..ROWS {
         for column in 0..COLUMNS {

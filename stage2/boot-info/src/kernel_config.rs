@@ -25,6 +25,8 @@ pub struct KernelConfig {
     pub recursive_page_table: bool,
     /// The screen is left as the BIOS and the loader filled it.
     pub keep_screen: bool,
+    /// The screen shows 320 times 200 pixels of a byte each, at physical address A0000h (VGA mode 13h), and no text.
+    pub vga_320x200: bool,
 }
 
 impl KernelConfig {
@@ -39,6 +41,7 @@ impl KernelConfig {
         randomize_address: false,
         recursive_page_table: false,
         keep_screen: false,
+        vga_320x200: false,
     };
 }
 

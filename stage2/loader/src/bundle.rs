@@ -142,6 +142,7 @@ mod config_flags {
     pub(super) const RANDOMIZE_ADDRESS: u32 = 1 << 1;
     pub(super) const KEEP_SCREEN: u32 = 1 << 2;
     pub(super) const RECURSIVE_PAGE_TABLE: u32 = 1 << 3;
+    pub(super) const VGA_320X200: u32 = 1 << 4;
 }
 
 #[repr(C)]
@@ -369,7 +370,8 @@ impl RawConfig {
         let flags = flag(config.allow_write_execute, config_flags::ALLOW_WRITE_EXECUTE)
             | flag(config.randomize_address, config_flags::RANDOMIZE_ADDRESS)
             | flag(config.keep_screen, config_flags::KEEP_SCREEN)
-            | flag(config.recursive_page_table, config_flags::RECURSIVE_PAGE_TABLE);
+            | flag(config.recursive_page_table, config_flags::RECURSIVE_PAGE_TABLE)
+            | flag(config.vga_320x200, config_flags::VGA_320X200);
         Self {
             stack_len: config.stack_len.into(),
             physical_memory_offset: config.physical_memory_offset.to_number().into(),
@@ -412,6 +414,7 @@ impl RawConfig {
             randomize_address: has(config_flags::RANDOMIZE_ADDRESS),
             keep_screen: has(config_flags::KEEP_SCREEN),
             recursive_page_table: has(config_flags::RECURSIVE_PAGE_TABLE),
+            vga_320x200: has(config_flags::VGA_320X200),
         })
     }
 }

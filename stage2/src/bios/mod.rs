@@ -105,9 +105,9 @@ pub(crate) unsafe fn call(vector: u8, registers: &mut BiosRegisters) {
     unsafe { bios_call(vector.into(), registers) }
 }
 
-/// Sets the 80x25 colour text mode, which also clears the screen (INT 10h AH=00h AL=03h).
-pub(crate) fn set_text_mode() {
-    let mut registers = BiosRegisters { eax: 0x0003, ..BiosRegisters::default() };
+/// Sets a video mode below 80h, which also clears the screen (INT 10h AH=00h).
+pub(crate) fn set_video_mode(mode: u8) {
+    let mut registers = BiosRegisters { eax: mode.into(), ..BiosRegisters::default() };
     // SAFETY: the BIOS writes to the video memory and its own data only.
     unsafe { call(INT_VIDEO, &mut registers) }
 }

@@ -73,12 +73,7 @@ fn apply(descriptor: &[u8], config: KernelConfig) -> Result<KernelConfig> {
             Protocol::ALL.iter().map(|known| known.0).collect::<Vec<_>>()
         );
     }
-    ensure!(
-        features & KernelNote::VGA_320X200 == 0,
-        "found the feature vga_320x200 of bootloader, expected a kernel for text mode: this loader has no such screen; \
-         leave the feature out"
-    );
-    let known = KernelNote::MAP_PHYSICAL_MEMORY | KernelNote::RECURSIVE_PAGE_TABLE;
+    let known = KernelNote::MAP_PHYSICAL_MEMORY | KernelNote::RECURSIVE_PAGE_TABLE | KernelNote::VGA_320X200;
     ensure!(
         features & !known == 0,
         "found features {features:#x}, expected none but {known:#x}; build the kernel with the crate that belongs to \
@@ -86,7 +81,8 @@ fn apply(descriptor: &[u8], config: KernelConfig) -> Result<KernelConfig> {
     );
     let recursive_page_table =
         config.recursive_page_table || features & KernelNote::RECURSIVE_PAGE_TABLE != 0;
-    Ok(KernelConfig { protocol, recursive_page_table, ..config })
+    let vga_320x200 = config.vga_320x200 || features & KernelNote::VGA_320X200 != 0;
+    Ok(KernelConfig { protocol, recursive_page_table, vga_320x200, ..config })
 }
 
 #[cfg(test)]
@@ -104,9 +100,11 @@ mod tests {
     #[test]
     fn the_note_chooses_protocol_and_recursion_and_leaves_the_rest() {
         let config = KernelConfig { stack_len: 4096, ..KernelConfig::DEFAULT };
-        let expected =
-            KernelConfig { protocol: Protocol::BOOTLOADER_0_9, recursive_page_table: true, ..config };
+        let protocol = Protocol::BOOTLOADER_0_9;
+        let expected = KernelConfig { protocol, recursive_page_table: true, ..config };
         assert_eq!(apply(&descriptor(&[1, 1, 3]), config).unwrap(), expected);
+        let pixels = KernelConfig { protocol, vga_320x200: true, ..config };
+        assert_eq!(apply(&descriptor(&[1, 1, 4]), config).unwrap(), pixels);
         // A later note may say more.
         assert_eq!(apply(&descriptor(&[1, 1, 3, 9]), config).unwrap(), expected);
     }
@@ -117,8 +115,7 @@ mod tests {
         assert!(refusal(&[]).starts_with("found version 0, expected 1"));
         assert!(refusal(&[1, 1]).starts_with("found 8 bytes, expected 12"));
         assert!(refusal(&[1, 77, 0]).starts_with("found protocol 77, expected one of [0, 1]"));
-        assert!(refusal(&[1, 1, 4]).starts_with("found the feature vga_320x200"));
-        assert!(refusal(&[1, 1, 8]).starts_with("found features 0x8, expected none but 0x3"));
+        assert!(refusal(&[1, 1, 8]).starts_with("found features 0x8, expected none but 0x7"));
     }
 
     #[test]

@@ -52,6 +52,8 @@ fn bundle(seed: [u64; 6]) -> Bundle {
             allow_write_execute: stack & 1 != 0,
             randomize_address: stack & 2 != 0,
             keep_screen: stack & 4 != 0,
+            recursive_page_table: stack & 8 != 0,
+            vga_320x200: stack & 16 != 0,
             ..KernelConfig::DEFAULT
         },
         kernel,

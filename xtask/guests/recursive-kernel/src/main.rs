@@ -1,4 +1,5 @@
-//! A kernel of `bootloader` 0.9 that sees its page tables through the PML4's own entry, and maps a page by them.
+//! A kernel of `bootloader` 0.9 that sees its page tables through the PML4's own entry, maps a page by them, and draws
+//! pixels.
 
 #![no_std]
 #![no_main]
@@ -49,7 +50,31 @@ fn kernel_main(boot_info: &'static BootInfo) -> ! {
         word.read_volatile()
     };
     assert_eq!(found, 42);
+    draw(boot_info.physical_memory_offset);
     exit(0x10)
+}
+
+/// Stripes of all colours. In a text mode there is nothing at these addresses.
+fn draw(window: u64) {
+    const PIXELS_ADDR: u64 = 0xa_0000;
+    const COLUMNS: u64 = 320;
+    const ROWS: u64 = 200;
+    /// Where the BIOS keeps the number of the video mode.
+    const VIDEO_MODE_ADDR: u64 = 0x449;
+
+    // SAFETY: all memory is mapped in the window.
+    let mode = unsafe { ((window + VIDEO_MODE_ADDR) as *const u8).read_volatile() };
+    assert_eq!(mode, 0x13, "the mode with 320 times 200 pixels");
+    let pixel = |index: u64| (PIXELS_ADDR + index) as *mut u8;
+    let colour = |index: u64| (index % COLUMNS).to_le_bytes()[0];
+    for index in 0..COLUMNS * ROWS {
+        // SAFETY: the loader maps the first MiB, and the adapter's memory is nobody else's.
+        unsafe { pixel(index).write_volatile(colour(index)) };
+    }
+    for index in 0..COLUMNS * ROWS {
+        // SAFETY: as above.
+        assert_eq!(unsafe { pixel(index).read_volatile() }, colour(index));
+    }
 }
 
 /// Hands out the usable frames of the memory map.
