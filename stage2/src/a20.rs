@@ -6,7 +6,7 @@ use crate::bios::{self, BiosRegisters, INT_SYSTEM};
 use crate::port;
 use core::hint::spin_loop;
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
-use loader::BootError;
+use loader::{BootError, Result};
 
 /// Polls before a device is given up: some tenths of a second on a port that takes a microsecond.
 const POLLS: u32 = 200_000;
@@ -15,7 +15,7 @@ const POLLS: u32 = 200_000;
 ///
 /// # Errors
 /// `A20Shut` when no method works.
-pub(crate) fn open() -> Result<(), BootError> {
+pub(crate) fn open() -> Result<()> {
     let methods = [ask_bios, use_port_92, use_8042];
     if is_open() {
         return Ok(());
@@ -27,7 +27,7 @@ pub(crate) fn open() -> Result<(), BootError> {
             return Ok(());
         }
     }
-    Err(BootError::A20Shut)
+    Err(BootError::A20Shut.into())
 }
 
 /// Whether two addresses that differ in bit 20 only are two places. Writes to the lower one only, which is ours.

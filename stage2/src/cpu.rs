@@ -2,8 +2,8 @@
 
 use core::arch::asm;
 use core::arch::x86::{__cpuid, __cpuid_count};
-use loader::BootError;
 use loader::paging::PagingFeatures;
+use loader::{BootError, Result};
 use x86_64::registers::rflags::RFlags;
 
 const EXTENDED_MAX: u32 = 0x8000_0000;
@@ -16,14 +16,14 @@ const LONG_MODE: u32 = 1 << 29;
 ///
 /// # Errors
 /// `NoCpuid`, `NoLongMode`.
-pub(crate) fn detect() -> Result<PagingFeatures, BootError> {
+pub(crate) fn detect() -> Result<PagingFeatures> {
     if !has_cpuid() {
-        return Err(BootError::NoCpuid);
+        return Err(BootError::NoCpuid.into());
     }
     let features =
         if __cpuid(EXTENDED_MAX).eax >= EXTENDED_FEATURES { __cpuid(EXTENDED_FEATURES).edx } else { 0 };
     if features & LONG_MODE == 0 {
-        return Err(BootError::NoLongMode { found: features });
+        return Err(BootError::NoLongMode { found: features }.into());
     }
     Ok(PagingFeatures { no_execute: features & NO_EXECUTE != 0, gib_pages: features & GIB_PAGES != 0 })
 }

@@ -10,7 +10,7 @@ use boot_info::MemoryRegionKind;
 use core::arch::global_asm;
 use core::mem::offset_of;
 use core::ops::Range;
-use loader::BootError;
+use loader::Result;
 use loader::boot_info_builder::{BootInfoRoom, Facts, Milestones};
 use loader::error::Purpose;
 use loader::frames::Frames;
@@ -81,7 +81,7 @@ impl Room {
     ///
     /// # Errors
     /// `OutOfMemory`, `TooFragmented`.
-    pub(crate) fn take(frames: &mut Frames<'_>) -> Result<Self, BootError> {
+    pub(crate) fn take(frames: &mut Frames<'_>) -> Result<Self> {
         let physical_addr =
             frames.take_whole(BootInfoRoom::LEN, MemoryRegionKind::BOOTLOADER, Purpose::BootInfo)?;
         Ok(Self { physical_addr })

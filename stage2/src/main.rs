@@ -7,6 +7,8 @@
 #![no_std]
 #![no_main]
 
+extern crate alloc;
+
 mod a20;
 mod bios;
 mod console;
@@ -14,6 +16,7 @@ mod cpu;
 mod entry;
 mod exceptions;
 mod hand_off;
+mod heap;
 mod physical_memory;
 mod port;
 mod protected_mode;
@@ -29,7 +32,7 @@ use crate::physical_memory::IdentityMemory;
 use crate::tables::Tables;
 use boot_info::{Milestone, MilestoneId};
 use core::convert::Infallible;
-use loader::BootError;
+use loader::Result;
 use loader::boot_info_builder::{BootInfoRoom, Facts, Milestones};
 use loader::bundle::{Bundle, PieceKind};
 use loader::e820;
@@ -52,7 +55,7 @@ fn stage2_main(source: BootSource) -> ! {
 }
 
 /// The way to the kernel.
-fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible, BootError> {
+fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
     let Tables { reports, regions, loaded, milestones } = tables::take();
     milestones.extend(started.map(|ticks| Milestone::new(MilestoneId::STAGE2, ticks)));
     println!("Doorstep {}", env!("CARGO_PKG_VERSION"));

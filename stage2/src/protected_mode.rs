@@ -5,7 +5,7 @@
 //! Source: Intel SDM volume 3, section 3.4.5 (segment descriptors).
 
 use core::arch::global_asm;
-use loader::BootError;
+use loader::{BootError, Result};
 use x86_64::structures::gdt::DescriptorFlags;
 
 /// Selector of the 32-bit code segment: base 0, 4 GiB.
@@ -23,14 +23,14 @@ pub(crate) const CODE64: u16 = 5 << 3;
 ///
 /// # Errors
 /// `StackOverflow`.
-pub(crate) fn check_stack() -> Result<(), BootError> {
+pub(crate) fn check_stack() -> Result<()> {
     let len = (layout::STACK_GUARD_END - layout::STACK_BOTTOM) as usize / size_of::<u32>();
     // SAFETY: protected_mode.s wrote the guard, which lies in the memory set aside for the stack.
     let guard = unsafe { core::slice::from_raw_parts(layout::STACK_BOTTOM as *const u32, len) };
     if guard.iter().all(|&word| word == layout::STACK_GUARD_PATTERN) {
         Ok(())
     } else {
-        Err(BootError::StackOverflow)
+        Err(BootError::StackOverflow.into())
     }
 }
 

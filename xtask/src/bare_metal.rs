@@ -73,6 +73,9 @@ const FAST_CORE: &str = "-Zbuild-std-features=compiler-builtins-mem";
 /// The same, with the smaller one of two algorithms wherever `core` has two.
 const SMALL_CORE: &str = "-Zbuild-std-features=compiler-builtins-mem,optimize_for_size";
 
+/// What is built for packages with a heap, in place of [`BUILD_STD`].
+const CORE_AND_ALLOC: &str = "-Zbuild-std=core,alloc,compiler_builtins";
+
 /// Cargo's folder for the profile of the boot stages.
 pub(crate) const STAGE_FOLDER: &str = "stage";
 
@@ -94,6 +97,7 @@ pub(crate) const STAGE2: Package = Package {
         "--profile",
         "stage",
         SMALL_CORE,
+        CORE_AND_ALLOC,
         "--config",
         "target.i686-stage2.rustflags = ['-Cllvm-args=-inline-threshold=20', '-Zmir-opt-level=1']",
     ],
@@ -107,6 +111,7 @@ const STAGE2_FOR_GDB: Package = Package {
         "--profile",
         "stage-debug",
         SMALL_CORE,
+        CORE_AND_ALLOC,
         "--config",
         "target.i686-stage2.rustflags = ['-Cforce-frame-pointers=yes', '-Cllvm-args=-no-x86-call-frame-opt']",
     ],
@@ -131,11 +136,8 @@ pub(crate) const FOREIGN_KERNEL_ANYWHERE: Package = Package {
 };
 
 /// Kernels written for the crate `bootloader` 0.9. They have a heap.
-pub(crate) const TUTORIAL_KERNEL: Package = Package {
-    name: "tutorial-kernel",
-    options: &[FAST_CORE, "-Zbuild-std=core,alloc,compiler_builtins"],
-    ..KERNEL
-};
+pub(crate) const TUTORIAL_KERNEL: Package =
+    Package { name: "tutorial-kernel", options: &[FAST_CORE, CORE_AND_ALLOC], ..KERNEL };
 
 /// A kernel of the same crate that sees its page tables through the PML4's own entry.
 pub(crate) const RECURSIVE_KERNEL: Package = Package { name: "recursive-kernel", ..KERNEL };

@@ -15,7 +15,7 @@
 //! boot with this loader, or are refused for a reason.
 
 use crate::checksum::checksum;
-use crate::error::BootError;
+use crate::error::{BootError, Result};
 use crate::reader::{Reader, read_exactly};
 use boot_info::{AddressWish, KernelConfig, Protocol};
 use core::fmt;
@@ -171,7 +171,7 @@ impl Bundle {
     /// E11 to E13 from the source, and what [`Self::parse`] says.
     // A stack frame of its own: stage2 is smaller for it, and gdb shows it by name.
     #[inline(never)]
-    pub fn read(reader: &mut impl Reader, lba: u64) -> Result<Self, BootError> {
+    pub fn read(reader: &mut impl Reader, lba: u64) -> Result<Self> {
         let mut bytes = [0; layout::BUNDLE_HEADER_LEN as usize];
         read_exactly(reader, 0, &mut bytes)?;
         Self::parse(lba, &bytes)
@@ -183,45 +183,45 @@ impl Bundle {
     /// `BundleMissing` without the magic number, `BundleDamaged` when the checksum does not fit, `BundleVersion` for
     /// another version, `BundleField` for a value that no bundle of ours has, `UnknownPiece` for a required piece of a
     /// later loader, `PieceCount` without one kernel.
-    pub fn parse(lba: u64, bytes: &HeaderBytes) -> Result<Self, BootError> {
+    pub fn parse(lba: u64, bytes: &HeaderBytes) -> Result<Self> {
         let raw: &RawHeader = zerocopy::transmute_ref!(bytes);
         if raw.magic != MAGIC {
-            return Err(BootError::BundleMissing { lba, found: u64::from_be_bytes(raw.magic) });
+            return Err(BootError::BundleMissing { lba, found: u64::from_be_bytes(raw.magic) }.into());
         }
         let found = checksum(&bytes[..CHECKED_LEN]);
         if found != raw.checksum.get() {
-            return Err(BootError::BundleDamaged { found, expected: raw.checksum.get() });
+            return Err(BootError::BundleDamaged { found, expected: raw.checksum.get() }.into());
         }
         if raw.version.get() != VERSION {
-            return Err(BootError::BundleVersion { found: raw.version.get(), expected: VERSION });
+            return Err(BootError::BundleVersion { found: raw.version.get(), expected: VERSION }.into());
         }
         let len = raw.len.get();
         let count = raw.piece_count.get();
         let pieces = usize::try_from(count).ok().and_then(|count| raw.pieces.get(..count));
-        let pieces = pieces.ok_or(BootError::BundleField {
-            field: "number of pieces",
-            found: count.into(),
-            expected: "at most 47",
-        })?;
+        let Some(pieces) = pieces else {
+            return wrong_field("number of pieces", count.into(), "at most 47");
+        };
         let (mut kernel, mut kernel_headers, mut command_line) = (None, None, None);
         for raw in pieces {
             let (place, what) = match raw.kind.get() {
                 PieceKind::KERNEL => (&mut kernel, PieceKind::Kernel),
                 PieceKind::KERNEL_HEADERS => (&mut kernel_headers, PieceKind::KernelHeaders),
                 PieceKind::COMMAND_LINE => (&mut command_line, PieceKind::CommandLine),
-                found if raw.flags.get() & REQUIRED != 0 => return Err(BootError::UnknownPiece { found }),
+                found if raw.flags.get() & REQUIRED != 0 => {
+                    return Err(BootError::UnknownPiece { found }.into());
+                }
                 _ => continue,
             };
             if place.replace(raw.parse(len)?).is_some() {
-                return Err(BootError::PieceCount { what, found: 2 });
+                return Err(BootError::PieceCount { what, found: 2 }.into());
             }
         }
         let missing = |what| BootError::PieceCount { what, found: 0 };
         let bundle = Self {
             len,
             config: raw.config.parse()?,
-            kernel: kernel.ok_or(missing(PieceKind::Kernel))?,
-            kernel_headers: kernel_headers.ok_or(missing(PieceKind::KernelHeaders))?,
+            kernel: kernel.ok_or_else(|| missing(PieceKind::Kernel))?,
+            kernel_headers: kernel_headers.ok_or_else(|| missing(PieceKind::KernelHeaders))?,
             command_line,
         };
         bundle.check_kernel_headers()?;
@@ -233,25 +233,23 @@ impl Bundle {
     ///
     /// # Errors
     /// What [`Self::parse`] would say, and `CommandLineTooLong`.
-    pub fn to_header(&self) -> Result<HeaderBytes, BootError> {
+    pub fn to_header(&self) -> Result<HeaderBytes> {
         if let Some(Piece { len, .. }) = self.command_line
             && len > COMMAND_LINE_MAX as u64
         {
-            return Err(BootError::CommandLineTooLong { found: len, expected: COMMAND_LINE_MAX as u64 });
+            return Err(
+                BootError::CommandLineTooLong { found: len, expected: COMMAND_LINE_MAX as u64 }.into()
+            );
         }
         if self.config.physical_memory_offset == AddressWish::Fixed(0) {
             // In the header it would stand for the usual address.
-            return Err(wrong_window(0));
+            return wrong_window(0);
         }
         for (field, wish) in
             [("stack address", self.config.stack_addr), ("boot info address", self.config.boot_info_addr)]
         {
             if wish == AddressWish::Fixed(0) {
-                return Err(BootError::BundleField {
-                    field,
-                    found: 0,
-                    expected: "a multiple of 4096 above 0",
-                });
+                return wrong_field(field, 0, "a multiple of 4096 above 0");
             }
         }
         let mut raw = RawHeader {
@@ -283,32 +281,30 @@ impl Bundle {
     }
 
     /// The headers are the start of the kernel, and fit where they are read to.
-    fn check_kernel_headers(&self) -> Result<(), BootError> {
+    fn check_kernel_headers(&self) -> Result<()> {
         let Self { kernel, kernel_headers, .. } = self;
         if kernel_headers.offset != kernel.offset {
-            return Err(BootError::BundleField {
-                field: "offset of the kernel's headers",
-                found: kernel_headers.offset,
-                expected: "that of the kernel",
-            });
+            return wrong_field(
+                "offset of the kernel's headers",
+                kernel_headers.offset,
+                "that of the kernel",
+            );
         }
         if kernel_headers.len > kernel.len.min(layout::KERNEL_HEADERS_MAX.into()) {
-            return Err(BootError::BundleField {
-                field: "length of the kernel's headers",
-                found: kernel_headers.len,
-                expected: "at most 64 KiB, and no more than the kernel has",
-            });
+            return wrong_field(
+                "length of the kernel's headers",
+                kernel_headers.len,
+                "at most 64 KiB, and no more than the kernel has",
+            );
         }
         Ok(())
     }
 
-    fn check_command_line(&self) -> Result<(), BootError> {
+    fn check_command_line(&self) -> Result<()> {
         match self.command_line {
-            Some(Piece { len, .. }) if len > COMMAND_LINE_MAX as u64 => Err(BootError::BundleField {
-                field: "command line length",
-                found: len,
-                expected: "at most 4096 bytes",
-            }),
+            Some(Piece { len, .. }) if len > COMMAND_LINE_MAX as u64 => {
+                wrong_field("command line length", len, "at most 4096 bytes")
+            }
             _ => Ok(()),
         }
     }
@@ -335,33 +331,27 @@ impl RawPiece {
     }
 
     /// The piece, which lies behind the header and in the bundle.
-    fn parse(&self, bundle_len: u64) -> Result<Piece, BootError> {
+    fn parse(&self, bundle_len: u64) -> Result<Piece> {
         let (offset, len) = (self.offset.get(), self.len.get());
         if offset < layout::BUNDLE_HEADER_LEN.into() || !offset.is_multiple_of(layout::PIECE_ALIGNMENT.into())
         {
-            return Err(BootError::BundleField {
-                field: "offset of a piece",
-                found: offset,
-                expected: "a multiple of 4096 behind the header",
-            });
+            return wrong_field("offset of a piece", offset, "a multiple of 4096 behind the header");
         }
         if len == 0 || offset.checked_add(len).is_none_or(|end| end > bundle_len) {
-            return Err(BootError::BundleField {
-                field: "length of a piece",
-                found: len,
-                expected: "at least 1 byte, and an end inside the bundle",
-            });
+            return wrong_field("length of a piece", len, "at least 1 byte, and an end inside the bundle");
         }
         Ok(Piece { offset, len, checksum: self.checksum.get() })
     }
 }
 
-fn wrong_window(found: u64) -> BootError {
-    BootError::BundleField {
-        field: "physical-memory offset",
-        found,
-        expected: "a multiple of 1 GiB, canonical for 4 GiB",
-    }
+fn wrong_window<T>(found: u64) -> Result<T> {
+    wrong_field("physical-memory offset", found, "a multiple of 1 GiB, canonical for 4 GiB")
+}
+
+/// A value that no bundle of ours has.
+#[cold]
+fn wrong_field<T>(field: &'static str, found: u64, expected: &'static str) -> Result<T> {
+    Err(BootError::BundleField { field, found, expected }.into())
 }
 
 impl RawConfig {
@@ -383,25 +373,24 @@ impl RawConfig {
         }
     }
 
-    fn parse(&self) -> Result<KernelConfig, BootError> {
-        let field = |field, found, expected| Err(BootError::BundleField { field, found, expected });
+    fn parse(&self) -> Result<KernelConfig> {
         let (page, stack_len) = (u64::from(layout::PAGE_LEN), self.stack_len.get());
         if stack_len == 0 || stack_len > STACK_LEN_MAX || !stack_len.is_multiple_of(page) {
-            return field("stack length", stack_len, "whole pages, 4 KiB to 64 MiB");
+            return wrong_field("stack length", stack_len, "whole pages, 4 KiB to 64 MiB");
         }
         let window = self.physical_memory_offset.get();
         if window != 0 && !crate::plan::is_window_addr(window) {
-            return Err(wrong_window(window));
+            return wrong_window(window);
         }
         for (name, addr) in [("stack address", &self.stack_addr), ("boot info address", &self.boot_info_addr)]
         {
             if !addr.get().is_multiple_of(page) {
-                return field(name, addr.get(), "a multiple of 4096");
+                return wrong_field(name, addr.get(), "a multiple of 4096");
             }
         }
         let protocol = Protocol(self.protocol.get());
         if !Protocol::ALL.contains(&protocol) {
-            return field("protocol", protocol.0.into(), "one that this loader knows");
+            return wrong_field("protocol", protocol.0.into(), "one that this loader knows");
         }
         let has = |flag| self.flags.get() & flag != 0;
         Ok(KernelConfig {

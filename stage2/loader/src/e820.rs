@@ -3,7 +3,7 @@
 //! BIOSes report entries in any order, overlapping, empty, or with types of their own (ACPI 6, section 15). Here they
 //! become regions that are sorted and disjoint; where two entries disagree, the less usable kind holds.
 
-use crate::error::BootError;
+use crate::error::{BootError, Result};
 use arrayvec::ArrayVec;
 use boot_info::{MemoryRegion, MemoryRegionKind};
 use zerocopy::{FromBytes, IntoBytes};
@@ -54,32 +54,29 @@ pub struct Answer {
 /// # Errors
 /// `NoMemoryMap` when the BIOS does not know the function or tells of no entry, `MemoryMapTooLong` when it does not
 /// come to an end.
-pub fn collect(
-    reports: &mut Reports,
-    mut ask: impl FnMut(u32, &mut Entry) -> Answer,
-) -> Result<(), BootError> {
+pub fn collect(reports: &mut Reports, mut ask: impl FnMut(u32, &mut Entry) -> Answer) -> Result<()> {
     let mut collector = Collector { certain: reports.len(), reports, some_enabled: false };
     let mut entry = Entry::BLANK;
     let mut continuation = 0;
     let mut is_empty = true;
     for _ in 0..ENTRIES_MAX {
         let Answer { carry, eax, ebx, ecx } = ask(continuation, &mut entry);
-        let no_memory_map = Err(BootError::NoMemoryMap { eax, ecx });
+        let no_memory_map = || Err(BootError::NoMemoryMap { eax, ecx }.into());
         match (carry, eax, ecx) {
             (true, _, _) | (false, SIGNATURE, 0) => {}
             (false, SIGNATURE, Entry::LEN_MIN..=Entry::LEN) => {
                 collector.add(&entry, ecx)?;
                 is_empty = false;
             }
-            _ => return no_memory_map,
+            _ => return no_memory_map(),
         }
         // Carry ends the list, too, without an entry.
         if carry || ebx == 0 {
-            return if is_empty { no_memory_map } else { Ok(()) };
+            return if is_empty { no_memory_map() } else { Ok(()) };
         }
         continuation = ebx;
     }
-    Err(BootError::MemoryMapTooLong { expected: ENTRIES_MAX })
+    Err(BootError::MemoryMapTooLong { expected: ENTRIES_MAX }.into())
 }
 
 /// Reports entry by entry, although a later one may tell that an earlier one does not count.
@@ -94,7 +91,7 @@ struct Collector<'reports> {
 
 impl Collector<'_> {
     /// Takes an entry of which the BIOS wrote `len` bytes.
-    fn add(&mut self, entry: &Entry, len: u32) -> Result<(), BootError> {
+    fn add(&mut self, entry: &Entry, len: u32) -> Result<()> {
         let has_attributes = len == Entry::LEN;
         let enabled = entry.attributes & Entry::ENABLED != 0;
         if has_attributes && enabled {
@@ -179,8 +176,8 @@ impl Entry {
 ///
 /// # Errors
 /// `MemoryMapTooLong` when there are too many.
-pub fn report(reports: &mut Reports, region: MemoryRegion) -> Result<(), BootError> {
-    reports.try_push(region).map_err(|_| BootError::MemoryMapTooLong { expected: REPORTS_MAX })
+pub fn report(reports: &mut Reports, region: MemoryRegion) -> Result<()> {
+    reports.try_push(region).map_err(|_| BootError::MemoryMapTooLong { expected: REPORTS_MAX }.into())
 }
 
 /// Overlays all reports: afterwards `regions` is sorted and disjoint, covers the bytes that were reported and no

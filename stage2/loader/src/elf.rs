@@ -2,7 +2,7 @@
 //!
 //! Source: System V ABI, ELF-64 object file format (file header, program header); AMD64 supplement, e_machine 62.
 
-use crate::error::BootError;
+use crate::error::{BootError, Result};
 use arrayvec::ArrayVec;
 use boot_info::{SegmentRights, TlsTemplate};
 use core::ops::Range;
@@ -184,7 +184,7 @@ impl Kernel {
     /// # Errors
     /// E30 to E46, E51 and E57, the first that applies, in the order of the file: header, program headers, their
     /// relations.
-    pub fn parse(headers: &[u8], file_len: u64) -> Result<Self, BootError> {
+    pub fn parse(headers: &[u8], file_len: u64) -> Result<Self> {
         let mut kernel = Self::EMPTY;
         kernel.fill(headers, file_len)?;
         Ok(kernel)
@@ -197,14 +197,14 @@ impl Kernel {
     /// As [`Self::parse`].
     // A stack frame of its own: stage2 is smaller for it, and gdb shows it by name.
     #[inline(never)]
-    pub fn fill(&mut self, headers: &[u8], file_len: u64) -> Result<(), BootError> {
+    pub fn fill(&mut self, headers: &[u8], file_len: u64) -> Result<()> {
         let header = parse_header(headers, file_len)?;
         self.is_position_independent = header.e_type.get() == abi::ET_DYN;
         for (index, program_header) in (0..).zip(parse_program_headers(header, headers)?) {
             let range =
                 VirtualRange { addr: program_header.p_vaddr.get(), len: program_header.p_memsz.get() };
             match program_header.p_type.get() {
-                abi::PT_INTERP => return Err(BootError::ElfDynamic { segment: index }),
+                abi::PT_INTERP => return Err(BootError::ElfDynamic { segment: index }.into()),
                 abi::PT_DYNAMIC => self.dynamic = range,
                 abi::PT_GNU_RELRO => self.relro = range,
                 abi::PT_TLS if range.len > 0 => self.tls = Some(tls_template(program_header)),
@@ -212,8 +212,8 @@ impl Kernel {
                     let Some(segment) = check_segment(index, program_header, file_len)? else { continue };
                     let place =
                         self.segments.partition_point(|other| other.virtual_addr <= segment.virtual_addr);
-                    let too_many = BootError::ElfProgramHeaderCount { found: header.e_phnum.get() };
-                    self.segments.try_insert(place, segment).map_err(|_| too_many)?;
+                    let too_many = || BootError::ElfProgramHeaderCount { found: header.e_phnum.get() };
+                    self.segments.try_insert(place, segment).map_err(|_| too_many())?;
                     let alignment = program_header.p_align.get();
                     if alignment.is_power_of_two() {
                         self.alignment = self.alignment.max(alignment);
@@ -234,16 +234,16 @@ impl Kernel {
     ///
     /// # Errors
     /// E47, E48.
-    pub fn check_rights(&self) -> Result<(), BootError> {
+    pub fn check_rights(&self) -> Result<()> {
         for segment in &self.segments {
             if segment.rights == SegmentRights::READ_WRITE_EXECUTE {
-                return Err(BootError::SegmentWritableExecutable { segment: segment.index });
+                return Err(BootError::SegmentWritableExecutable { segment: segment.index }.into());
             }
         }
         let Some(run) = self.writable_executable() else { return Ok(()) };
         let shares = |segment: &&Segment| segment.first_page() <= run.virtual_addr;
         let segment = self.segments.iter().rfind(shares).map_or(0, |segment| segment.index);
-        Err(BootError::SharedPageRights { segment, found: run.virtual_addr })
+        Err(BootError::SharedPageRights { segment, found: run.virtual_addr }.into())
     }
 
     /// The first pages that can be written and executed, if there are any.
@@ -333,61 +333,63 @@ pub fn headers_len(file: &[u8]) -> u64 {
 }
 
 /// The file header, checked up to the place of the program header table.
-fn parse_header(head: &[u8], file_len: u64) -> Result<&FileHeader, BootError> {
+fn parse_header(head: &[u8], file_len: u64) -> Result<&FileHeader> {
     if let Some(&[a, b, c, d]) = head.first_chunk()
         && [a, b, c, d] != abi::ELFMAGIC
     {
-        return Err(BootError::NoElf { found: u32::from_be_bytes([a, b, c, d]) });
+        return Err(BootError::NoElf { found: u32::from_be_bytes([a, b, c, d]) }.into());
     }
     let (header, _) = FileHeader::ref_from_prefix(head)
         .map_err(|_| BootError::ElfTooShort { found: file_len, expected: size_of::<FileHeader>() as u64 })?;
     let [class, data, ident_version] =
         [abi::EI_CLASS, abi::EI_DATA, abi::EI_VERSION].map(|index| header.e_ident[index]);
     if class != abi::ELFCLASS64 {
-        return Err(BootError::ElfClass { found: class });
+        return Err(BootError::ElfClass { found: class }.into());
     }
     if data != abi::ELFDATA2LSB {
-        return Err(BootError::ElfData { found: data });
+        return Err(BootError::ElfData { found: data }.into());
     }
     for found in [ident_version.into(), header.e_version.get()] {
         if found != abi::EV_CURRENT.into() {
-            return Err(BootError::ElfVersion { found });
+            return Err(BootError::ElfVersion { found }.into());
         }
     }
     if ![abi::ET_EXEC, abi::ET_DYN].contains(&header.e_type.get()) {
-        return Err(BootError::ElfType { found: header.e_type.get() });
+        return Err(BootError::ElfType { found: header.e_type.get() }.into());
     }
     if header.e_machine.get() != abi::EM_X86_64 {
-        return Err(BootError::ElfMachine { found: header.e_machine.get() });
+        return Err(BootError::ElfMachine { found: header.e_machine.get() }.into());
     }
     if usize::from(header.e_phentsize.get()) != size_of::<ProgramHeader>() {
-        return Err(BootError::ElfProgramHeaderSize { found: header.e_phentsize.get() });
+        return Err(BootError::ElfProgramHeaderSize { found: header.e_phentsize.get() }.into());
     }
     Ok(header)
 }
 
 /// The program header table, which lies in `head`.
-fn parse_program_headers<'a>(header: &FileHeader, head: &'a [u8]) -> Result<&'a [ProgramHeader], BootError> {
+fn parse_program_headers<'a>(header: &FileHeader, head: &'a [u8]) -> Result<&'a [ProgramHeader]> {
     let (found, count) = (header.e_phoff.get(), header.e_phnum.get());
     if count == 0 {
-        return Err(BootError::ElfProgramHeaderCount { found: count });
+        return Err(BootError::ElfProgramHeaderCount { found: count }.into());
     }
     let len = size_of::<ProgramHeader>() as u64 * u64::from(count);
     let table = usize::try_from(found).ok().and_then(|offset| head.get(offset..));
     let table =
         table.and_then(|table| <[ProgramHeader]>::ref_from_prefix_with_elems(table, count.into()).ok());
     let (end, expected) = (found.saturating_add(len), head.len() as u64);
-    table.map(|(table, _)| table).ok_or(BootError::ElfProgramHeadersOutside { found, end, expected })
+    let (table, _) = table.ok_or(BootError::ElfProgramHeadersOutside { found, end, expected })?;
+    Ok(table)
 }
 
 /// The segment of a program header that has memory; none for the others.
-fn check_segment(index: u16, header: &ProgramHeader, file_len: u64) -> Result<Option<Segment>, BootError> {
+fn check_segment(index: u16, header: &ProgramHeader, file_len: u64) -> Result<Option<Segment>> {
     if header.p_filesz.get() > header.p_memsz.get() {
         return Err(BootError::SegmentFileSize {
             segment: index,
             found: header.p_filesz.get(),
             expected: header.p_memsz.get(),
-        });
+        }
+        .into());
     }
     if header.p_memsz.get() == 0 {
         return Ok(None);
@@ -398,7 +400,8 @@ fn check_segment(index: u16, header: &ProgramHeader, file_len: u64) -> Result<Op
             offset: header.p_offset.get(),
             len: header.p_filesz.get(),
             expected: file_len,
-        });
+        }
+        .into());
     }
     check_addresses(index, header)?;
     let mut rights = SegmentRights::READ;
@@ -418,23 +421,23 @@ fn check_segment(index: u16, header: &ProgramHeader, file_len: u64) -> Result<Op
 }
 
 /// The addresses have to be ones that the CPU has.
-fn check_addresses(index: u16, header: &ProgramHeader) -> Result<(), BootError> {
+fn check_addresses(index: u16, header: &ProgramHeader) -> Result<()> {
     let (first, len) = (header.p_vaddr.get(), header.p_memsz.get());
-    let not_canonical = BootError::SegmentNotCanonical { segment: index, found: first, len };
-    let last = first.checked_add(len - 1).ok_or(not_canonical)?;
+    let not_canonical = || BootError::SegmentNotCanonical { segment: index, found: first, len };
+    let last = first.checked_add(len - 1).ok_or_else(not_canonical)?;
     // The last page stays free, so that the end of every range of pages is an address, too.
     let is_canonical = |addr| VirtAddr::try_new(addr).is_ok();
     let same_half = first >> 63 == last >> 63;
     if !is_canonical(first) || !is_canonical(last) || !same_half || last > u64::MAX - PAGE {
-        return Err(not_canonical);
+        return Err(not_canonical().into());
     }
     Ok(())
 }
 
 /// No two of the sorted segments share a byte.
-fn check_overlaps(segments: &[Segment]) -> Result<(), BootError> {
+fn check_overlaps(segments: &[Segment]) -> Result<()> {
     if segments.is_empty() {
-        return Err(BootError::ElfNoSegment);
+        return Err(BootError::ElfNoSegment.into());
     }
     for pair in segments.windows(2) {
         let [before, after] = [pair[0], pair[1]];
@@ -443,18 +446,23 @@ fn check_overlaps(segments: &[Segment]) -> Result<(), BootError> {
                 segment: before.index,
                 other: after.index,
                 found: after.virtual_addr,
-            });
+            }
+            .into());
         }
     }
     Ok(())
 }
 
 /// The first instruction is one that was in the file and may be executed.
-fn check_entry(entry_addr: u64, segments: &[Segment]) -> Result<(), BootError> {
+fn check_entry(entry_addr: u64, segments: &[Segment]) -> Result<()> {
     let has_entry = |segment: &Segment| {
         segment.rights.0 & SegmentRights::READ_EXECUTE.0 != 0 && segment.loaded_range().contains(&entry_addr)
     };
-    if segments.iter().any(has_entry) { Ok(()) } else { Err(BootError::EntryOutside { found: entry_addr }) }
+    if segments.iter().any(has_entry) {
+        Ok(())
+    } else {
+        Err(BootError::EntryOutside { found: entry_addr }.into())
+    }
 }
 
 /// What a program header of type PT_TLS tells.
@@ -468,7 +476,7 @@ fn tls_template(header: &ProgramHeader) -> TlsTemplate {
 }
 
 /// The initialised bytes of thread-local storage lie in a segment.
-fn check_tls(tls: Option<TlsTemplate>, segments: &[Segment]) -> Result<(), BootError> {
+fn check_tls(tls: Option<TlsTemplate>, segments: &[Segment]) -> Result<()> {
     let Some(tls) = tls else { return Ok(()) };
     let holds = |segment: &Segment| {
         segment.virtual_addr <= tls.addr
@@ -481,7 +489,7 @@ fn check_tls(tls: Option<TlsTemplate>, segments: &[Segment]) -> Result<(), BootE
     if fits && tls.file_len <= tls.memory_len && tls.align.is_power_of_two() {
         Ok(())
     } else {
-        Err(BootError::TlsOutside { found: tls.addr, len: tls.file_len })
+        Err(BootError::TlsOutside { found: tls.addr, len: tls.file_len }.into())
     }
 }
 

@@ -7,8 +7,13 @@
 mod examples;
 
 use crate::bundle::PieceKind;
+use alloc::boxed::Box;
 use core::fmt;
 use thiserror::Error;
+
+/// What is returned where the boot may end. The error lies in memory of its own, so that what goes well costs no more than
+/// a pointer on its way back.
+pub type Result<T> = core::result::Result<T, Box<BootError>>;
 
 /// Why a boot ended before the kernel was reached. Displays as `E12: disk read failed: …`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

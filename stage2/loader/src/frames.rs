@@ -2,7 +2,8 @@
 //! memory map, from 1 MiB up to the 4 GiB that 32-bit code reaches. The map tells at any time what was taken.
 
 use crate::e820::{REGIONS_MAX, Regions};
-use crate::error::{BootError, Purpose};
+use crate::error::{BootError, Purpose, Result};
+use alloc::boxed::Box;
 use boot_info::{MemoryRegion, MemoryRegionKind};
 use core::ops::Range;
 use x86_64::PhysAddr;
@@ -36,12 +37,7 @@ impl<'map> Frames<'map> {
     ///
     /// # Errors
     /// `OutOfMemory` when no free range is long enough, `TooFragmented` when the map has no room left.
-    pub fn take_whole(
-        &mut self,
-        len: u64,
-        kind: MemoryRegionKind,
-        purpose: Purpose,
-    ) -> Result<u64, BootError> {
+    pub fn take_whole(&mut self, len: u64, kind: MemoryRegionKind, purpose: Purpose) -> Result<u64> {
         let start = self.find(len).ok_or_else(|| self.out_of_memory(len, purpose))?;
         self.take(start..start + len, kind)?;
         Ok(start)
@@ -58,7 +54,7 @@ impl<'map> Frames<'map> {
         len: u64,
         kind: MemoryRegionKind,
         purpose: Purpose,
-    ) -> Result<Range<u64>, BootError> {
+    ) -> Result<Range<u64>> {
         let mut best = 0..0;
         for free in self.free() {
             if free.contains(&wish) && free.end - wish >= len {
@@ -96,11 +92,11 @@ impl<'map> Frames<'map> {
 
     /// The error for `len` bytes that cannot be had: they are not free, or the map has no room left.
     #[must_use]
-    pub fn out_of_memory(&self, len: u64, what: Purpose) -> BootError {
+    pub fn out_of_memory(&self, len: u64, what: Purpose) -> Box<BootError> {
         if self.find(len).is_some() {
-            return BootError::TooFragmented { expected: REGIONS_MAX };
+            return BootError::TooFragmented { expected: REGIONS_MAX }.into();
         }
-        BootError::OutOfMemory { what, needed: len.div_ceil(1024), free: self.free_len() / 1024 }
+        BootError::OutOfMemory { what, needed: len.div_ceil(1024), free: self.free_len() / 1024 }.into()
     }
 
     /// Number of bytes that are free.
@@ -119,10 +115,10 @@ impl<'map> Frames<'map> {
     }
 
     /// Gives a free range another kind.
-    fn take(&mut self, range: Range<u64>, kind: MemoryRegionKind) -> Result<(), BootError> {
+    fn take(&mut self, range: Range<u64>, kind: MemoryRegionKind) -> Result<()> {
         // What is left of the region, below and above, may become two more.
         if self.map.remaining_capacity() < 2 {
-            return Err(BootError::TooFragmented { expected: REGIONS_MAX });
+            return Err(BootError::TooFragmented { expected: REGIONS_MAX }.into());
         }
         let mut index = self.map.partition_point(|region| region.end_addr <= range.start);
         let MemoryRegion { start_addr, end_addr, kind: usable, .. } = self.map[index];

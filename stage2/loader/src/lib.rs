@@ -5,6 +5,8 @@
 
 #![no_std]
 
+extern crate alloc;
+
 pub mod boot_info_builder;
 pub mod bootloader_0_9;
 pub mod bundle;
@@ -21,4 +23,4 @@ pub mod reader;
 pub mod relocate;
 pub mod stage2_descriptor;
 
-pub use error::BootError;
+pub use error::{BootError, Result};

@@ -4,7 +4,7 @@
 use crate::bundle::{Piece, PieceKind};
 use crate::checksum::Checksum;
 use crate::elf::{Kernel, PAGE_RUNS_MAX};
-use crate::error::{BootError, Purpose};
+use crate::error::{BootError, Purpose, Result};
 use crate::frames::Frames;
 use crate::plan::LARGE_PAGE;
 use crate::reader::Reader;
@@ -53,7 +53,7 @@ pub fn load_kernel(
     frames: &mut Frames<'_>,
     file: &Piece,
     loaded: &mut LoadedKernel,
-) -> Result<(), BootError> {
+) -> Result<()> {
     loaded.place(frames)?;
     loaded.zero_what_the_file_leaves(memory);
     let mut checksum = Checksum::new();
@@ -93,7 +93,7 @@ pub fn load_piece<'memory>(
     what: PieceKind,
     piece: &Piece,
     target_addr: u64,
-) -> Result<&'memory [u8], BootError> {
+) -> Result<&'memory [u8]> {
     let mut offset = 0;
     while offset < piece.len {
         let (target_addr, left) = (target_addr + offset, piece.len - offset);
@@ -121,7 +121,7 @@ pub fn load_command_line(
     memory: &mut impl PhysicalMemory,
     piece: Option<&Piece>,
     target_addr: u64,
-) -> Result<usize, BootError> {
+) -> Result<usize> {
     let Some(piece) = piece else { return Ok(0) };
     let bytes = load_piece(reader, memory, PieceKind::CommandLine, piece, target_addr)?;
     match core::str::from_utf8(bytes) {
@@ -130,16 +130,17 @@ pub fn load_command_line(
             field: "part of the command line that is UTF-8",
             found: error.valid_up_to() as u64,
             expected: "all its bytes",
-        }),
+        }
+        .into()),
     }
 }
 
-fn check(checksum: &Checksum, what: PieceKind, piece: &Piece) -> Result<(), BootError> {
+fn check(checksum: &Checksum, what: PieceKind, piece: &Piece) -> Result<()> {
     let (found, expected) = (checksum.value(), piece.checksum);
     if found == expected {
         Ok(())
     } else {
-        Err(BootError::PieceDamaged { what, len: piece.len, found, expected })
+        Err(BootError::PieceDamaged { what, len: piece.len, found, expected }.into())
     }
 }
 
@@ -154,7 +155,7 @@ struct FileRun {
 impl LoadedKernel {
     /// Takes frames for all pages of the kernel: at one distance between virtual and physical addresses where memory
     /// has room for that, one that large pages can bridge if possible; else wherever there is room.
-    fn place(&mut self, frames: &mut Frames<'_>) -> Result<(), BootError> {
+    fn place(&mut self, frames: &mut Frames<'_>) -> Result<()> {
         let page_runs = &self.kernel.page_runs;
         let (first, last) = (page_runs[0], page_runs[page_runs.len() - 1]);
         let span = last.virtual_addr + last.len - first.virtual_addr;

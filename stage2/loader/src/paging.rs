@@ -5,7 +5,7 @@
 //! executed. Memory is cached (write-back), everything else is not (section 11.5.2: PCD and PWT select UC, as the PAT
 //! is after a reset), and no large page holds some of both.
 
-use crate::error::{BootError, Purpose};
+use crate::error::{BootError, Purpose, Result};
 use crate::frames::Frames;
 use crate::plan::{AddressPlan, WINDOW_LEN_MIN};
 use boot_info::{KernelSegment, MemoryRegion, MemoryRegionKind, SegmentRights, StackLocation};
@@ -46,11 +46,7 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
     /// # Safety
     /// `mapping` has to give, for every frame that `frames` hands out, a pointer to its 4096 bytes, aligned, to which
     /// nobody else has access while this address space is being built.
-    pub unsafe fn new(
-        frames: &'a mut Frames<'map>,
-        mapping: M,
-        features: PagingFeatures,
-    ) -> Result<Self, BootError> {
+    pub unsafe fn new(frames: &'a mut Frames<'map>, mapping: M, features: PagingFeatures) -> Result<Self> {
         let mut space =
             Self { mapping, root: PhysFrame::containing_address(PhysAddr::zero()), frames, features };
         space.root = space.new_table()?;
@@ -67,7 +63,7 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
     ///
     /// # Errors
     /// `OutOfMemory`, `AlreadyMapped`.
-    pub fn map_kernel(&mut self, pieces: &[KernelSegment]) -> Result<(), BootError> {
+    pub fn map_kernel(&mut self, pieces: &[KernelSegment]) -> Result<()> {
         for piece in pieces {
             let flags = match piece.rights {
                 SegmentRights::READ_WRITE => self.data(),
@@ -90,7 +86,7 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
     ///
     /// # Errors
     /// `OutOfMemory`; `AlreadyMapped` where the plan is not one for this kernel.
-    pub fn map_window(&mut self, plan: &AddressPlan, pieces: &[KernelSegment]) -> Result<(), BootError> {
+    pub fn map_window(&mut self, plan: &AddressPlan, pieces: &[KernelSegment]) -> Result<()> {
         let mut start = 0;
         while start < plan.window_len {
             let (flags, mut end) = self.window_flags(pieces, start);
@@ -125,15 +121,16 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
     ///
     /// # Errors
     /// `OutOfMemory`.
-    pub fn map_first_mib(&mut self) -> Result<(), BootError> {
+    pub fn map_first_mib(&mut self) -> Result<()> {
         for addr in (PAGE..u64::from(layout::FIRST_MIB_END)).step_by(layout::PAGE_LEN as usize) {
             let is_mode_switch = addr == u64::from(layout::MODE_SWITCH_PAGE_ADDR);
             let mut flags = if is_mode_switch { PageTableFlags::PRESENT } else { self.data() };
             flags
                 .set(UNCACHED, !PhysicalPages { regions: self.frames.map(), pieces: &[] }.at(addr).is_cached);
-            match self.map(addr, addr..addr + PAGE, flags, Purpose::FirstMib) {
-                Ok(()) | Err(BootError::AlreadyMapped { .. }) => {}
-                Err(error) => return Err(error),
+            if let Err(error) = self.map(addr, addr..addr + PAGE, flags, Purpose::FirstMib)
+                && !matches!(*error, BootError::AlreadyMapped { .. })
+            {
+                return Err(error);
             }
         }
         Ok(())
@@ -143,7 +140,7 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
     ///
     /// # Errors
     /// `OutOfMemory`, `AlreadyMapped`.
-    pub fn map_stack(&mut self, stack: StackLocation) -> Result<(), BootError> {
+    pub fn map_stack(&mut self, stack: StackLocation) -> Result<()> {
         let mut addr = stack.bottom_addr;
         while addr < stack.top_addr {
             let left = stack.top_addr - addr;
@@ -159,7 +156,7 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
     ///
     /// # Errors
     /// `OutOfMemory`, `AlreadyMapped`.
-    pub fn map_boot_info(&mut self, virtual_addr: u64, physical: Range<u64>) -> Result<(), BootError> {
+    pub fn map_boot_info(&mut self, virtual_addr: u64, physical: Range<u64>) -> Result<()> {
         self.map(virtual_addr, physical, self.data(), Purpose::BootInfo)
     }
 
@@ -168,12 +165,12 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
     ///
     /// # Errors
     /// `AlreadyMapped` where the plan is not one for this kernel.
-    pub fn map_tables(&mut self, index: u16) -> Result<(), BootError> {
+    pub fn map_tables(&mut self, index: u16) -> Result<()> {
         let addr = VirtAddr::new_truncate(u64::from(index) * page_len(PageTableLevel::Four)).as_u64();
         let (root, flags) = (self.root.start_address(), self.data());
         let entry = self.entry(addr, PageTableLevel::Four, Purpose::PageTables)?;
         if !entry.is_unused() {
-            return Err(BootError::AlreadyMapped { what: Purpose::PageTables, found: addr });
+            return Err(BootError::AlreadyMapped { what: Purpose::PageTables, found: addr }.into());
         }
         entry.set_addr(root, flags);
         Ok(())
@@ -194,7 +191,7 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
         range: Range<u64>,
         flags: PageTableFlags,
         what: Purpose,
-    ) -> Result<(), BootError> {
+    ) -> Result<()> {
         let Range { start: mut physical_addr, end } = range;
         while physical_addr < end {
             let fits = |level: &PageTableLevel| {
@@ -211,7 +208,7 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
             };
             let entry = self.entry(virtual_addr, level, what)?;
             if !entry.is_unused() {
-                return Err(BootError::AlreadyMapped { what, found: virtual_addr });
+                return Err(BootError::AlreadyMapped { what, found: virtual_addr }.into());
             }
             entry.set_addr(PhysAddr::new(physical_addr), flags | size_flag);
             physical_addr += page_len(level);
@@ -227,9 +224,9 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
         virtual_addr: u64,
         level: PageTableLevel,
         what: Purpose,
-    ) -> Result<&mut PageTableEntry, BootError> {
-        let already_mapped = BootError::AlreadyMapped { what, found: virtual_addr };
-        let addr = VirtAddr::try_new(virtual_addr).map_err(|_| already_mapped)?;
+    ) -> Result<&mut PageTableEntry> {
+        let already_mapped = || BootError::AlreadyMapped { what, found: virtual_addr };
+        let addr = VirtAddr::try_new(virtual_addr).map_err(|_| already_mapped())?;
         let mut table = self.root;
         let mut table_level = PageTableLevel::Four;
         loop {
@@ -245,13 +242,13 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
                 let new = self.new_table()?;
                 entry.set_frame(new, PageTableFlags::PRESENT | PageTableFlags::WRITABLE);
             }
-            table = entry.frame().map_err(|_| already_mapped)?;
+            table = entry.frame().map_err(|_| already_mapped())?;
             table_level = table_level.next_lower_level().expect("the level is one of those below");
         }
     }
 
     /// Takes a frame for a table, and empties it.
-    fn new_table(&mut self) -> Result<PhysFrame, BootError> {
+    fn new_table(&mut self) -> Result<PhysFrame> {
         let addr = self.frames.take_whole(PAGE, MemoryRegionKind::BOOTLOADER, Purpose::PageTables)?;
         let frame = PhysFrame::containing_address(PhysAddr::new(addr));
         // SAFETY: the frame is new, so that nobody uses what the pointer leads to; zeros are an empty table.

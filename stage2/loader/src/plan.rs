@@ -9,7 +9,7 @@
 //! shares one, so that what lies below and above is not mapped, and can be mapped by the kernel as it likes.
 
 use crate::elf::{Kernel, VirtualRange};
-use crate::error::{BootError, Purpose};
+use crate::error::{BootError, Purpose, Result};
 use arrayvec::ArrayVec;
 use boot_info::{AddressWish, KernelConfig, MemoryRegion, StackLocation};
 use core::ops::{Range, RangeInclusive};
@@ -74,7 +74,7 @@ impl AddressPlan {
     /// rest.
     // A stack frame of its own: stage2 is smaller for it, and gdb shows it by name.
     #[inline(never)]
-    pub fn new(kernel: &Kernel, config: &KernelConfig, machine: &Machine) -> Result<Self, BootError> {
+    pub fn new(kernel: &Kernel, config: &KernelConfig, machine: &Machine) -> Result<Self> {
         check_first_mib(kernel)?;
         let mut taken = Taken { kernel, places: ArrayVec::new() };
         let window_len = machine.memory_end.max(WINDOW_LEN_MIN).next_multiple_of(GIB);
@@ -134,13 +134,13 @@ struct Taken<'a> {
 
 impl Taken<'_> {
     /// Puts something to an address that was chosen for it.
-    fn take(&mut self, addr: u64, len: u64, what: Purpose) -> Result<u64, BootError> {
+    fn take(&mut self, addr: u64, len: u64, what: Purpose) -> Result<u64> {
         if !is_one_run(addr, len) {
-            return Err(BootError::NoRoom { what, needed: len });
+            return Err(BootError::NoRoom { what, needed: len }.into());
         }
         let range = addr..=addr + (len - 1);
         if let Some(other) = self.at(&range) {
-            return Err(BootError::PlaceTaken { what, found: addr, other });
+            return Err(BootError::PlaceTaken { what, found: addr, other }.into());
         }
         self.places.push((range, what));
         Ok(addr)
@@ -179,7 +179,7 @@ const RANDOM_ADDR: u64 = 0xffff_c000_0000_0000;
 ///
 /// # Errors
 /// E53.
-pub fn kernel_slide(kernel: &Kernel, random: Option<u64>) -> Result<u64, BootError> {
+pub fn kernel_slide(kernel: &Kernel, random: Option<u64>) -> Result<u64> {
     let VirtualRange { addr, len } = kernel.span();
     if !kernel.is_position_independent || (random.is_none() && addr >= PAGE) {
         return Ok(0);
@@ -188,8 +188,8 @@ pub fn kernel_slide(kernel: &Kernel, random: Option<u64>) -> Result<u64, BootErr
     // The slide is a multiple of the alignment, and the address is what it was modulo that.
     let first = random.map_or(KERNEL_ADDR, |_| RANDOM_ADDR);
     let room = (u64::MAX - PAGE - first).saturating_sub(addr % alignment);
-    let no_room = BootError::NoRoom { what: Purpose::Kernel, needed: len };
-    let places = room.checked_sub(len).ok_or(no_room)? / alignment + 1;
+    let no_room = || BootError::NoRoom { what: Purpose::Kernel, needed: len };
+    let places = room.checked_sub(len).ok_or_else(no_room)? / alignment + 1;
     let start = first + random.map_or(0, |random| random % places) * alignment;
     Ok(start.wrapping_sub(addr / alignment * alignment))
 }
@@ -209,24 +209,24 @@ fn is_one_run(addr: u64, len: u64) -> bool {
 }
 
 /// Neither page 0, which stays unmapped, nor the page of the mode switch can be the kernel's.
-fn check_first_mib(kernel: &Kernel) -> Result<(), BootError> {
+fn check_first_mib(kernel: &Kernel) -> Result<()> {
     let expected = u64::from(layout::MODE_SWITCH_PAGE_ADDR);
     for segment in &kernel.segments {
         let (segment, found, last) = (segment.index, segment.virtual_addr, segment.last_addr());
         if found < PAGE {
-            return Err(BootError::SegmentNullPage { segment, found });
+            return Err(BootError::SegmentNullPage { segment, found }.into());
         }
         if found < layout::MODE_SWITCH_PAGE_END.into() && last >= expected {
-            return Err(BootError::SegmentModeSwitch { segment, found, expected });
+            return Err(BootError::SegmentModeSwitch { segment, found, expected }.into());
         }
     }
     Ok(())
 }
 
 /// No segment lies in a window that has to be at this address.
-fn check_window(kernel: &Kernel, addr: u64, len: u64) -> Result<(), BootError> {
+fn check_window(kernel: &Kernel, addr: u64, len: u64) -> Result<()> {
     if !is_one_run(addr, len) {
-        return Err(BootError::NoRoom { what: Purpose::PhysicalMemory, needed: len });
+        return Err(BootError::NoRoom { what: Purpose::PhysicalMemory, needed: len }.into());
     }
     let last = addr.saturating_add(len - 1);
     match kernel.segments.iter().find(|segment| segment.virtual_addr <= last && segment.last_addr() >= addr) {
@@ -235,7 +235,8 @@ fn check_window(kernel: &Kernel, addr: u64, len: u64) -> Result<(), BootError> {
             found: segment.virtual_addr,
             start: addr,
             end: last,
-        }),
+        }
+        .into()),
         None => Ok(()),
     }
 }

@@ -3,7 +3,7 @@
 //! A [`Reader`] hands out bytes of the bundle in whatever chunks suit it, or puts them straight to where they are to stay.
 //! Most media have sectors: for those there is [`SectorReader`], which needs no more than [`Sectors`].
 
-use crate::error::BootError;
+use crate::error::{BootError, Result};
 
 /// Where the bundle lies. Whoever enters stage2 fills it in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,11 +20,11 @@ pub struct BootSource {
 ///
 /// # Errors
 /// `SectorLength`.
-pub fn check_sector_len(drive: u8, found: u32) -> Result<u32, BootError> {
+pub fn check_sector_len(drive: u8, found: u32) -> Result<u32> {
     if [layout::SECTOR_LEN, layout::CD_SECTOR_LEN].contains(&found) {
         Ok(found)
     } else {
-        Err(BootError::SectorLength { drive, found })
+        Err(BootError::SectorLength { drive, found }.into())
     }
 }
 
@@ -38,7 +38,7 @@ pub trait Reader {
     ///
     /// # Errors
     /// E11 to E13.
-    fn read(&mut self, offset: u64, len: u64) -> Result<&[u8], BootError>;
+    fn read(&mut self, offset: u64, len: u64) -> Result<&[u8]>;
 
     /// Puts bytes from `offset` on straight to the physical addresses from `target_addr` on: at most `len`, as many as
     /// suit the reader. Gives their number. A reader that cannot do so, not here or never, gives 0; [`Self::read`] is then
@@ -46,7 +46,7 @@ pub trait Reader {
     ///
     /// # Errors
     /// E11 to E13.
-    fn read_to(&mut self, _offset: u64, _len: u64, _target_addr: u64) -> Result<u64, BootError> {
+    fn read_to(&mut self, _offset: u64, _len: u64, _target_addr: u64) -> Result<u64> {
         Ok(0)
     }
 }
@@ -60,13 +60,13 @@ pub trait Sectors {
     ///
     /// # Errors
     /// E11 to E13.
-    fn read(&mut self, lba: u64, count: u64) -> Result<&[u8], BootError>;
+    fn read(&mut self, lba: u64, count: u64) -> Result<&[u8]>;
 
     /// As [`Reader::read_to`]: reads at most `count` sectors straight to where they are to stay. Gives their number.
     ///
     /// # Errors
     /// E11 to E13.
-    fn read_to(&mut self, _lba: u64, _count: u64, _target_addr: u64) -> Result<u64, BootError> {
+    fn read_to(&mut self, _lba: u64, _count: u64, _target_addr: u64) -> Result<u64> {
         Ok(0)
     }
 }
@@ -104,14 +104,14 @@ impl<S: Sectors> SectorReader<S> {
 
 impl<S: Sectors> Reader for SectorReader<S> {
     #[expect(clippy::cast_possible_truncation, reason = "within a sector, or the bytes at hand")]
-    fn read(&mut self, offset: u64, len: u64) -> Result<&[u8], BootError> {
+    fn read(&mut self, offset: u64, len: u64) -> Result<&[u8]> {
         let (lba, skipped) = self.locate(offset);
         let count = skipped.saturating_add(len).div_ceil(self.sectors.sector_len().into());
         let bytes = &self.sectors.read(lba, count)?[skipped as usize..];
         Ok(&bytes[..len.min(bytes.len() as u64) as usize])
     }
 
-    fn read_to(&mut self, offset: u64, len: u64, target_addr: u64) -> Result<u64, BootError> {
+    fn read_to(&mut self, offset: u64, len: u64, target_addr: u64) -> Result<u64> {
         let (lba, skipped) = self.locate(offset);
         let sector_len = u64::from(self.sectors.sector_len());
         let count = len / sector_len;
@@ -126,7 +126,7 @@ impl<S: Sectors> Reader for SectorReader<S> {
 ///
 /// # Errors
 /// E11 to E13.
-pub fn read_exactly(reader: &mut impl Reader, offset: u64, target: &mut [u8]) -> Result<(), BootError> {
+pub fn read_exactly(reader: &mut impl Reader, offset: u64, target: &mut [u8]) -> Result<()> {
     let mut done = 0;
     while done < target.len() {
         let rest = &mut target[done..];

@@ -5,8 +5,9 @@
 //!
 //! Source: System V ABI, dynamic section and relocation; AMD64 supplement, section 4.4; generic ABI proposal for DT_RELR.
 
-use crate::error::BootError;
+use crate::error::{BootError, Result};
 use crate::load::{LoadedKernel, PhysicalMemory};
+use alloc::boxed::Box;
 use elf::abi;
 
 // Younger than the tables of the crate `elf`.
@@ -35,7 +36,7 @@ struct Table {
 /// E55, E56.
 // A stack frame of its own: stage2 is smaller for it, and gdb shows it by name.
 #[inline(never)]
-pub fn relocate(memory: &mut impl PhysicalMemory, loaded: &LoadedKernel) -> Result<(), BootError> {
+pub fn relocate(memory: &mut impl PhysicalMemory, loaded: &LoadedKernel) -> Result<()> {
     if !loaded.kernel.is_position_independent {
         return Ok(());
     }
@@ -50,18 +51,24 @@ pub fn relocate(memory: &mut impl PhysicalMemory, loaded: &LoadedKernel) -> Resu
             DT_RELR => relr.addr = value,
             DT_RELRSZ => relr.len = value,
             abi::DT_RELAENT if value != RELA_LEN as u64 => {
-                return Err(BootError::DynamicTable { field: "DT_RELAENT", found: value, expected: "24" });
+                return Err(
+                    BootError::DynamicTable { field: "DT_RELAENT", found: value, expected: "24" }.into()
+                );
             }
             DT_RELRENT if value != WORD_LEN => {
-                return Err(BootError::DynamicTable { field: "DT_RELRENT", found: value, expected: "8" });
+                return Err(
+                    BootError::DynamicTable { field: "DT_RELRENT", found: value, expected: "8" }.into()
+                );
             }
             abi::DT_NEEDED => {
                 let expected = "no shared library";
-                return Err(BootError::DynamicTable { field: "DT_NEEDED", found: value, expected });
+                return Err(BootError::DynamicTable { field: "DT_NEEDED", found: value, expected }.into());
             }
             abi::DT_REL | abi::DT_JMPREL => {
                 let expected = "no relocations but those of DT_RELA and DT_RELR";
-                return Err(BootError::DynamicTable { field: "DT_REL or DT_JMPREL", found: value, expected });
+                return Err(
+                    BootError::DynamicTable { field: "DT_REL or DT_JMPREL", found: value, expected }.into()
+                );
             }
             _ => {}
         }
@@ -71,11 +78,7 @@ pub fn relocate(memory: &mut impl PhysicalMemory, loaded: &LoadedKernel) -> Resu
 }
 
 /// Relocations with an address and an addend each.
-fn apply_rela(
-    memory: &mut impl PhysicalMemory,
-    loaded: &LoadedKernel,
-    table: Table,
-) -> Result<(), BootError> {
+fn apply_rela(memory: &mut impl PhysicalMemory, loaded: &LoadedKernel, table: Table) -> Result<()> {
     let slide = loaded.kernel.slide;
     for index in 0..table.len / RELA_LEN as u64 {
         let entry_addr = table.addr.wrapping_add(slide).wrapping_add(index * RELA_LEN as u64);
@@ -87,7 +90,7 @@ fn apply_rela(
             abi::R_X86_64_RELATIVE if symbol == 0 => {
                 set_word(memory, loaded, addr.wrapping_add(slide), addend.wrapping_add(slide))?;
             }
-            found => return Err(BootError::UnknownRelocation { found, addr }),
+            found => return Err(BootError::UnknownRelocation { found, addr }.into()),
         }
     }
     Ok(())
@@ -95,11 +98,7 @@ fn apply_rela(
 
 /// Relative relocations in short: an even word is an address to relocate; an odd one has a bit for each of the 63 words
 /// that follow the last address.
-fn apply_relr(
-    memory: &mut impl PhysicalMemory,
-    loaded: &LoadedKernel,
-    table: Table,
-) -> Result<(), BootError> {
+fn apply_relr(memory: &mut impl PhysicalMemory, loaded: &LoadedKernel, table: Table) -> Result<()> {
     let slide = loaded.kernel.slide;
     let mut next_addr: u64 = 0;
     for index in 0..table.len / WORD_LEN {
@@ -119,7 +118,7 @@ fn apply_relr(
     Ok(())
 }
 
-fn add_slide(memory: &mut impl PhysicalMemory, loaded: &LoadedKernel, addr: u64) -> Result<(), BootError> {
+fn add_slide(memory: &mut impl PhysicalMemory, loaded: &LoadedKernel, addr: u64) -> Result<()> {
     let [word] = words(memory, loaded, addr)?;
     set_word(memory, loaded, addr, word.wrapping_add(loaded.kernel.slide))
 }
@@ -129,7 +128,7 @@ fn words<const COUNT: usize>(
     memory: &impl PhysicalMemory,
     loaded: &LoadedKernel,
     addr: u64,
-) -> Result<[u64; COUNT], BootError> {
+) -> Result<[u64; COUNT]> {
     let mut bytes = [[0; size_of::<u64>()]; COUNT];
     if loaded.read(memory, addr, bytes.as_flattened_mut()) {
         Ok(bytes.map(u64::from_le_bytes))
@@ -138,15 +137,10 @@ fn words<const COUNT: usize>(
     }
 }
 
-fn set_word(
-    memory: &mut impl PhysicalMemory,
-    loaded: &LoadedKernel,
-    addr: u64,
-    word: u64,
-) -> Result<(), BootError> {
+fn set_word(memory: &mut impl PhysicalMemory, loaded: &LoadedKernel, addr: u64, word: u64) -> Result<()> {
     if loaded.overwrite(memory, addr, &word.to_le_bytes()) { Ok(()) } else { Err(outside(addr)) }
 }
 
-fn outside(addr: u64) -> BootError {
-    BootError::DynamicTable { field: "an address", found: addr, expected: "one in the kernel" }
+fn outside(addr: u64) -> Box<BootError> {
+    BootError::DynamicTable { field: "an address", found: addr, expected: "one in the kernel" }.into()
 }

@@ -2,7 +2,7 @@
 
 use super::{BiosRegisters, INT_SYSTEM, data_area, far_pointer};
 use boot_info::{MemoryRegion, MemoryRegionKind};
-use loader::BootError;
+use loader::Result;
 use loader::e820::{self, Answer, Entry, Reports};
 
 /// Collects what the BIOS reports, what it may forget to (page 0 and the extended BIOS data area), and the loader's own
@@ -10,7 +10,7 @@ use loader::e820::{self, Answer, Entry, Reports};
 ///
 /// # Errors
 /// Those of [`e820::collect`].
-pub(crate) fn fetch(reports: &mut Reports) -> Result<(), BootError> {
+pub(crate) fn fetch(reports: &mut Reports) -> Result<()> {
     e820::collect(reports, ask)?;
     let ebda_start = e820::ebda_start(
         data_area::read_u16(data_area::EBDA_SEGMENT),

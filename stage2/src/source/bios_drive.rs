@@ -3,9 +3,9 @@
 
 use crate::bios::{self, BiosRegisters, INT_DISK, far_pointer};
 use crate::{a20, protected_mode};
-use loader::BootError;
 use loader::int13::{DiskAddressPacket, DriveParameters, Geometry};
 use loader::reader::{BootSource, Sectors, check_sector_len};
+use loader::{BootError, Result};
 
 /// Reads are tried this often, with a reset of the drive in between.
 const TRIES: u32 = 3;
@@ -40,7 +40,7 @@ impl BiosDrive {
     ///
     /// # Errors
     /// `NoGeometry` when there is neither EDD nor a geometry; `SectorLength`.
-    pub(crate) fn open(source: &BootSource) -> Result<Self, BootError> {
+    pub(crate) fn open(source: &BootSource) -> Result<Self> {
         let drive = source.drive;
         let sector_len = check_sector_len(drive, source.sector_len)?;
         if !has_edd(drive) {
@@ -58,16 +58,16 @@ impl BiosDrive {
     ///
     /// # Errors
     /// `DiskTooSmall`.
-    pub(crate) fn check_size(&self, expected: u64) -> Result<(), BootError> {
+    pub(crate) fn check_size(&self, expected: u64) -> Result<()> {
         match self.sectors {
-            Some(found) if found < expected => Err(BootError::DiskTooSmall { found, expected }),
+            Some(found) if found < expected => Err(BootError::DiskTooSmall { found, expected }.into()),
             _ => Ok(()),
         }
     }
 
     /// Reads sectors from `lba` on into the bounce buffer. Where EDD fails and CHS does not, CHS is tried first from
     /// then on. Where both fail, the error is that of EDD.
-    fn read_all(&mut self, lba: u64, sectors: u32) -> Result<(), BootError> {
+    fn read_all(&mut self, lba: u64, sectors: u32) -> Result<()> {
         match self.access {
             Access::Chs(geometry) => self.repeat(Some(geometry), lba, sectors),
             Access::ChsBeforeEdd(geometry) => {
@@ -75,7 +75,8 @@ impl BiosDrive {
             }
             Access::Edd => {
                 let result = self.repeat(None, lba, sectors);
-                if let Err(BootError::DiskRead { .. }) = result
+                if let Err(error) = &result
+                    && matches!(**error, BootError::DiskRead { .. })
                     && let Ok(geometry) = geometry(self.drive)
                     && self.repeat(Some(geometry), lba, sectors).is_ok()
                 {
@@ -89,7 +90,7 @@ impl BiosDrive {
 
     /// Reads sectors from `lba` on into the bounce buffer, by EDD or, given the drive's geometry, by CHS; by as many calls
     /// as it takes. When one fails, it is tried again.
-    fn repeat(&self, chs: Option<Geometry>, lba: u64, sectors: u32) -> Result<(), BootError> {
+    fn repeat(&self, chs: Option<Geometry>, lba: u64, sectors: u32) -> Result<()> {
         let (mut done, mut tries) = (0, 0);
         while done < sectors {
             let target_addr = layout::BOUNCE_BUFFER_ADDR + done * self.sector_len;
@@ -104,7 +105,7 @@ impl BiosDrive {
                     tries = 0;
                 }
                 // No drive has failed.
-                Err(error @ BootError::BeyondChs { .. }) => return Err(error),
+                Err(error) if matches!(*error, BootError::BeyondChs { .. }) => return Err(error),
                 Err(error) => {
                     tries += 1;
                     if tries == TRIES {
@@ -118,7 +119,7 @@ impl BiosDrive {
         Ok(())
     }
 
-    fn read_edd(&self, Part { lba, sectors, target_addr }: Part) -> Result<u32, BootError> {
+    fn read_edd(&self, Part { lba, sectors, target_addr }: Part) -> Result<u32> {
         let mut packet = DiskAddressPacket::new(lba, sectors, far_pointer(target_addr));
         let (ds, offset) = far_pointer(&raw mut packet as u32);
         let registers = BiosRegisters { esi: offset.into(), ds, ..BiosRegisters::default() };
@@ -130,17 +131,13 @@ impl BiosDrive {
         if found == sectors || is_corrected && (1..sectors).contains(&found) {
             Ok(found)
         } else {
-            Err(BootError::DiskReadShort { lba, found, expected: sectors })
+            Err(BootError::DiskReadShort { lba, found, expected: sectors }.into())
         }
     }
 
-    fn read_chs(
-        &self,
-        geometry: &Geometry,
-        Part { lba, sectors, target_addr }: Part,
-    ) -> Result<u32, BootError> {
-        let beyond = BootError::BeyondChs { lba, expected: geometry.sectors().into() };
-        let (place, left_on_track) = geometry.locate(lba).ok_or(beyond)?;
+    fn read_chs(&self, geometry: &Geometry, Part { lba, sectors, target_addr }: Part) -> Result<u32> {
+        let beyond = || BootError::BeyondChs { lba, expected: geometry.sectors().into() };
+        let (place, left_on_track) = geometry.locate(lba).ok_or_else(beyond)?;
         let sectors = sectors.min(left_on_track);
         let (cx, dh) = place.to_registers();
         let (es, offset) = far_pointer(target_addr);
@@ -169,12 +166,12 @@ struct Part {
 
 /// Whether what a read from `lba` on has read is right because the drive corrected it by its ECC: some BIOSes tell so
 /// like a failure.
-fn check(lba: u64, registers: &BiosRegisters) -> Result<bool, BootError> {
+fn check(lba: u64, registers: &BiosRegisters) -> Result<bool> {
     const CORRECTED: u8 = 0x11;
     match registers.ah() {
         _ if !registers.carry() => Ok(false),
         CORRECTED => Ok(true),
-        status => Err(BootError::DiskRead { lba, status, tries: TRIES }),
+        status => Err(BootError::DiskRead { lba, status, tries: TRIES }.into()),
     }
 }
 
@@ -183,7 +180,7 @@ impl Sectors for BiosDrive {
         self.sector_len
     }
 
-    fn read(&mut self, lba: u64, count: u64) -> Result<&[u8], BootError> {
+    fn read(&mut self, lba: u64, count: u64) -> Result<&[u8]> {
         let most = layout::BOUNCE_BUFFER_LEN / self.sector_len;
         let sectors = u32::try_from(count).unwrap_or(u32::MAX).min(most);
         self.read_all(lba, sectors)?;
@@ -217,15 +214,13 @@ fn has_edd(drive: u8) -> bool {
 }
 
 /// The shape of a drive without EDD.
-fn geometry(drive: u8) -> Result<Geometry, BootError> {
+fn geometry(drive: u8) -> Result<Geometry> {
     // SAFETY: the BIOS writes to its own data only; ES:DI = 0:0 guards against some that misread it.
     let registers = unsafe { call(GET_GEOMETRY, drive, BiosRegisters::default()) };
     let cx = (registers.ecx & 0xffff) as u16;
     let geometry = Geometry::from_registers(cx, (registers.edx & 0xffff) as u16);
-    geometry.filter(|_| !registers.carry()).ok_or(BootError::NoGeometry {
-        drive,
-        status: registers.ah(),
-        sectors: u32::from(cx & 0x3f),
+    geometry.filter(|_| !registers.carry()).ok_or_else(|| {
+        BootError::NoGeometry { drive, status: registers.ah(), sectors: u32::from(cx & 0x3f) }.into()
     })
 }
 

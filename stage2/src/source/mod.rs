@@ -3,13 +3,13 @@
 mod bios_drive;
 
 use bios_drive::BiosDrive;
-use loader::BootError;
+use loader::Result;
 use loader::reader::{BootSource, SectorReader};
 
 /// Finds out how the source can be read.
 ///
 /// # Errors
 /// E10, E15.
-pub(crate) fn open(source: &BootSource) -> Result<SectorReader<BiosDrive>, BootError> {
+pub(crate) fn open(source: &BootSource) -> Result<SectorReader<BiosDrive>> {
     Ok(SectorReader::new(BiosDrive::open(source)?, source.bundle_lba))
 }

@@ -216,7 +216,7 @@ fn boot(
     medium: &SharedMedium,
     memory: &mut FakeMemory,
     lba: u64,
-) -> Result<(), BootError> {
+) -> loader::Result<()> {
     let is_damaged = |piece: &Piece| {
         told.flipped.is_some_and(|index| (piece.offset..piece.offset + piece.len).contains(&(index as u64)))
     };

@@ -91,7 +91,7 @@ const COMMAND_LINE: usize = 1;
 const KERNEL: usize = 2;
 
 /// The header of [`plain`] with numbers set to something else, and the right checksum.
-fn with(changes: &[(Field, u64)]) -> Result<Bundle, BootError> {
+fn with(changes: &[(Field, u64)]) -> loader::Result<Bundle> {
     let mut bytes = plain().to_header().unwrap();
     changes.iter().for_each(|&(field, value)| set(&mut bytes, field, value));
     reseal(&mut bytes);
@@ -125,14 +125,14 @@ proptest! {
         let bad = sector % u64::from(layout::BUNDLE_HEADER_LEN / habits.sector_len.unwrap());
         medium.borrow_mut().bad_sector = Some(bad);
         let found = Bundle::read(&mut FakeSource::new(&medium, lba), lba);
-        prop_assert_eq!(found, Err(BootError::DiskRead { lba: lba + bad, status: 1, tries: 3 }));
+        prop_assert_eq!(found, Err(BootError::DiskRead { lba: lba + bad, status: 1, tries: 3 }.into()));
     }
 
     #[test]
     fn garbage_is_no_bundle(seed in any::<u64>(), lba in any::<u64>()) {
         let bytes = HeaderBytes::try_from(noise(seed, 2048)).unwrap();
         let found = u64::from_be_bytes(*bytes.first_chunk().unwrap());
-        prop_assert_eq!(Bundle::parse(lba, &bytes), Err(BootError::BundleMissing { lba, found }));
+        prop_assert_eq!(Bundle::parse(lba, &bytes), Err(BootError::BundleMissing { lba, found }.into()));
     }
 
     #[test]
@@ -147,7 +147,7 @@ proptest! {
             Ok(bundle) => check_bundle(&bundle),
             Err(error) => prop_assert!(
                 matches!(
-                    error,
+                    *error,
                     BootError::BundleField { .. }
                         | BootError::BundleVersion { .. }
                         | BootError::UnknownPiece { .. }
@@ -190,7 +190,7 @@ proptest! {
         prop_assume!(![1, 2, 3].contains(&kind));
         let changes = [(field::KIND, kind), (field::FLAGS, flags)];
         let found = with(&changes.map(|(field, value)| (field::in_piece(index, field), value.into())));
-        prop_assert_eq!(found, Err(BootError::UnknownPiece { found: kind }));
+        prop_assert_eq!(found, Err(BootError::UnknownPiece { found: kind }.into()));
     }
 }
 
@@ -208,11 +208,11 @@ fn every_flipped_bit_is_refused() {
         let error = Bundle::parse(LBA, &damaged).unwrap_err();
         let in_magic = bit < 64;
         assert_eq!(
-            matches!(error, BootError::BundleMissing { lba: LBA, .. }),
+            matches!(*error, BootError::BundleMissing { lba: LBA, .. }),
             in_magic,
             "bit {bit}: {error}"
         );
-        assert_eq!(matches!(error, BootError::BundleDamaged { .. }), !in_magic, "bit {bit}: {error}");
+        assert_eq!(matches!(*error, BootError::BundleDamaged { .. }), !in_magic, "bit {bit}: {error}");
     }
 }
 
@@ -221,13 +221,13 @@ fn what_is_found_instead_of_a_bundle_is_told_as_it_lies_there() {
     let mut bytes = plain().to_header().unwrap();
     bytes[..8].copy_from_slice(b"\x7fELF\x02\x01\x01\x00");
     let found = 0x7f45_4c46_0201_0100;
-    assert_eq!(Bundle::parse(9, &bytes), Err(BootError::BundleMissing { lba: 9, found }));
+    assert_eq!(Bundle::parse(9, &bytes), Err(BootError::BundleMissing { lba: 9, found }.into()));
 }
 
 #[test]
 fn a_bundle_of_another_version_is_refused() {
     for found in [0, 1, 3, u32::MAX] {
-        let expected = Err(BootError::BundleVersion { found, expected: 2 });
+        let expected = Err(BootError::BundleVersion { found, expected: 2 }.into());
         assert_eq!(with(&[(field::VERSION, found.into())]), expected);
         // Of another version nothing else is believed.
         let changes = [(field::VERSION, found.into()), (field::PIECE_COUNT, u64::MAX), (field::STACK_LEN, 1)];
@@ -249,7 +249,7 @@ fn what_is_not_known_says_nothing() {
 fn anything_but_one_kernel_with_headers_and_at_most_one_command_line_is_refused() {
     use PieceKind::{CommandLine, Kernel, KernelHeaders};
     let kind = |index, kind: PieceKind| (field::in_piece(index, field::KIND), kind as u64);
-    let count = |what, found| Err(BootError::PieceCount { what, found });
+    let count = |what, found| Err(BootError::PieceCount { what, found }.into());
     // In place of others. It is told at the second one that there are too many.
     assert_eq!(with(&[kind(COMMAND_LINE, Kernel)]), count(Kernel, 2));
     assert_eq!(with(&[kind(HEADERS, Kernel), kind(COMMAND_LINE, Kernel)]), count(Kernel, 2));
@@ -291,7 +291,7 @@ fn a_command_line_fits_up_to_its_last_byte() {
     assert_eq!(Bundle::parse(LBA, &longest.to_header().unwrap()), Ok(longest));
     for found in [4097, 5000, 0x12_1456] {
         let expected = BootError::CommandLineTooLong { found, expected: 4096 };
-        assert_eq!(command_line(found).to_header(), Err(expected));
+        assert_eq!(command_line(found).to_header(), Err(expected.into()));
         // Where it is read, whoever wrote it is to blame.
         let len = field::in_piece(COMMAND_LINE, field::LEN);
         let offset = field::in_piece(COMMAND_LINE, field::OFFSET);
@@ -300,8 +300,8 @@ fn a_command_line_fits_up_to_its_last_byte() {
 }
 
 /// Which field was refused, and its value.
-fn refused_field<T: core::fmt::Debug>(result: Result<T, BootError>) -> (&'static str, u64) {
-    match result {
+fn refused_field<T: core::fmt::Debug>(result: loader::Result<T>) -> (&'static str, u64) {
+    match result.map_err(|error| *error) {
         Err(BootError::BundleField { field, found, .. }) => (field, found),
         other => panic!("{other:?}"),
     }
@@ -407,16 +407,12 @@ fn a_bundle_without_a_command_line_has_none() {
 fn another_sector_than_the_bundles_first_one_is_told_by_its_lba() {
     let medium = Medium::new(&of_a_disk(), &[0; 2048], &FakeMemory::default());
     let found = Bundle::read(&mut FakeSource::new(&medium, 99), 99);
-    assert_eq!(found, Err(BootError::BundleMissing { lba: 99, found: 0 }));
+    assert_eq!(found, Err(BootError::BundleMissing { lba: 99, found: 0 }.into()));
 }
 
 #[test]
 fn a_window_that_is_to_be_at_address_0_is_refused_and_not_put_elsewhere() {
     let config = KernelConfig { physical_memory_offset: AddressWish::Fixed(0), ..KernelConfig::DEFAULT };
-    match (Bundle { config, ..plain() }).to_header() {
-        Err(BootError::BundleField { field, found, .. }) => {
-            assert_eq!((field, found), ("physical-memory offset", 0));
-        }
-        other => panic!("{other:?}"),
-    }
+    let result = Bundle { config, ..plain() }.to_header();
+    assert_eq!(refused_field(result), ("physical-memory offset", 0));
 }

@@ -145,7 +145,7 @@ proptest! {
     fn the_longest_list_that_a_bios_may_report_fits(entries in vec(words(), ENTRIES_MAX + 1)) {
         let mut replies: Vec<_> = entries.into_iter().map(Reply::entry).collect();
         let too_long = BootError::MemoryMapTooLong { expected: ENTRIES_MAX };
-        prop_assert_eq!(checked_collect(&replies), Err(too_long));
+        prop_assert_eq!(checked_collect(&replies), Err(too_long.into()));
         replies[ENTRIES_MAX - 1].answer.ebx = 0;
         checked_overlay(&checked_collect(&replies).unwrap());
     }
@@ -153,7 +153,7 @@ proptest! {
 
 #[test]
 fn a_map_without_entries_is_none() {
-    let none = |eax, ecx| Err(BootError::NoMemoryMap { eax, ecx });
+    let none = |eax, ecx| Err(BootError::NoMemoryMap { eax, ecx }.into());
     assert_eq!(checked_collect(&[]), none(0x8600, 24), "carry at once");
     let mut empty = Reply::entry((0, 1 << 20, 1, 1));
     empty.answer.ecx = 0;
@@ -196,7 +196,7 @@ fn all_that_is_ever_reported_fits() {
     for _ in 0..reported {
         assert_eq!(report(&mut reports, MemoryRegion::new(0, 1, MemoryRegionKind::BAD)), Ok(()));
     }
-    let expected = Err(BootError::MemoryMapTooLong { expected: REPORTS_MAX });
+    let expected = Err(BootError::MemoryMapTooLong { expected: REPORTS_MAX }.into());
     assert_eq!(report(&mut reports, MemoryRegion::EMPTY), expected, "and there is no room to spare");
 }
 

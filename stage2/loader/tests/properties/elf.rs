@@ -34,7 +34,7 @@ fn plain() -> Vec<u8> {
 }
 
 /// As stage2 does it: from the headers alone.
-fn parse(file: &[u8]) -> Result<Kernel, BootError> {
+fn parse(file: &[u8]) -> loader::Result<Kernel> {
     without_write_execute(Kernel::parse(
         &file[..usize::try_from(headers_len(file)).unwrap()],
         file.len() as u64,
@@ -42,16 +42,16 @@ fn parse(file: &[u8]) -> Result<Kernel, BootError> {
 }
 
 /// What is refused unless a kernel is allowed to write what it executes.
-fn without_write_execute(kernel: Result<Kernel, BootError>) -> Result<Kernel, BootError> {
+fn without_write_execute(kernel: loader::Result<Kernel>) -> loader::Result<Kernel> {
     kernel.and_then(|kernel| kernel.check_rights().map(|()| kernel))
 }
 
 /// The plain kernel with one field set to something else.
-fn with(field: Field, value: u64) -> Result<Kernel, BootError> {
+fn with(field: Field, value: u64) -> loader::Result<Kernel> {
     with_all(&[(field, value)])
 }
 
-fn with_all(changes: &[(Field, u64)]) -> Result<Kernel, BootError> {
+fn with_all(changes: &[(Field, u64)]) -> loader::Result<Kernel> {
     let mut file = plain();
     changes.iter().for_each(|&(field, value)| set(&mut file, field, value));
     parse(&file)
@@ -258,7 +258,7 @@ fn every_field_of_the_file_header_is_refused_by_its_own_number() {
             ElfProgramHeadersOutside { found: 0x1_0000_0040, end: 0x1_0000_00e8, expected: FILE_LEN },
         ),
     ] {
-        assert_eq!(with(field, value), Err(expected), "field {field:?} set to {value:#x}");
+        assert_eq!(with(field, value), Err(expected.into()), "field {field:?} set to {value:#x}");
     }
 }
 
@@ -299,7 +299,11 @@ fn every_field_of_a_program_header_is_refused_by_its_own_number() {
         (VADDR, CODE, SegmentsOverlap { segment: 0, other: 1, found: CODE }),
         (VADDR, CODE + 1, SegmentsOverlap { segment: 0, other: 1, found: CODE + 1 }),
     ] {
-        assert_eq!(with(in_segment(1, field), value), Err(expected), "field {field:?} set to {value:#x}");
+        assert_eq!(
+            with(in_segment(1, field), value),
+            Err(expected.into()),
+            "field {field:?} set to {value:#x}"
+        );
     }
 }
 
@@ -373,12 +377,13 @@ fn a_file_without_a_whole_header_is_too_short() {
     let file = plain();
     for len in 0..HEADER_LEN {
         let expected = BootError::ElfTooShort { found: len as u64, expected: 64 };
-        assert_eq!(parse(&file[..len]), Err(expected));
+        assert_eq!(parse(&file[..len]), Err(expected.into()));
     }
     let in_headers = HEADER_LEN + 2 * PROGRAM_HEADER_LEN;
-    assert!(matches!(parse(&file[..in_headers]), Err(BootError::ElfProgramHeadersOutside { .. })));
+    let error = parse(&file[..in_headers]).unwrap_err();
+    assert!(matches!(*error, BootError::ElfProgramHeadersOutside { .. }), "{error}");
     // A text file is told as what it is, however short.
-    assert_eq!(parse(b"#!/bin/sh"), Err(BootError::NoElf { found: 0x2321_2f62 }));
+    assert_eq!(parse(b"#!/bin/sh"), Err(BootError::NoElf { found: 0x2321_2f62 }.into()));
 }
 
 #[test]
@@ -408,7 +413,7 @@ fn a_page_is_never_made_writable_and_executable_by_sharing() {
     };
     let (code, data, constants) = (PF_R | PF_X, PF_R | PF_W, PF_R);
     let parse = |segments: &[SegmentSpec]| parse(&kernel_file(segments, segments[0].virtual_addr, 1));
-    let refused = |segment| Err(BootError::SharedPageRights { segment, found: 0x20_1000 });
+    let refused = |segment| Err(BootError::SharedPageRights { segment, found: 0x20_1000 }.into());
     // Directly, and by way of constants between them.
     assert_eq!(parse(&[segment(code, 0x20_0000, 0x1008), segment(data, 0x20_1008, 8)]), refused(1));
     let between =
@@ -424,7 +429,7 @@ fn segments_without_memory_do_not_count() {
     let changes = [program_header::FILESZ, program_header::MEMSZ].map(|field| (in_segment(1, field), 0));
     assert!(with_all(&changes).unwrap().segments.iter().map(|segment| segment.index).eq([0, 2]));
     let none = [0, 1, 2].map(|index| (in_segment(index, program_header::TYPE), u64::from(abi::PT_NULL)));
-    assert_eq!(with_all(&none), Err(BootError::ElfNoSegment));
+    assert_eq!(with_all(&none), Err(BootError::ElfNoSegment.into()));
 }
 
 #[test]
@@ -440,7 +445,7 @@ fn as_many_segments_as_there_is_room_for() {
     };
     let file = |count: u64| kernel_file(&(0..count).map(segment).collect::<Vec<_>>(), 0x20_0000, 1);
     check_kernel(&parse(&file(256)).unwrap(), 0x5001);
-    assert_eq!(parse(&file(257)), Err(BootError::ElfProgramHeaderCount { found: 257 }));
+    assert_eq!(parse(&file(257)), Err(BootError::ElfProgramHeaderCount { found: 257 }.into()));
     // Of other kinds there may be more.
     let mut file = file(300);
     for index in 256..300 {

@@ -57,7 +57,7 @@ impl Machine {
     }
 
     /// Loads the kernel; gives also the memory that was taken. Whatever comes of it, nothing else was written.
-    fn load(&mut self) -> (Result<LoadedKernel, BootError>, Vec<MemoryRegion>) {
+    fn load(&mut self) -> (loader::Result<LoadedKernel>, Vec<MemoryRegion>) {
         let Self { regions, bundle, memory, medium, source } = self;
         let mut map = regions.clone();
         let mut frames = Frames::new(&mut map);
@@ -76,7 +76,7 @@ impl Machine {
         loaded
     }
 
-    fn load_command_line(&mut self, target_addr: u64) -> Result<usize, BootError> {
+    fn load_command_line(&mut self, target_addr: u64) -> loader::Result<usize> {
         let piece = self.bundle.command_line.as_ref();
         load_command_line(&mut self.source, &mut self.memory, piece, target_addr)
     }
@@ -132,8 +132,8 @@ fn damage(bytes: &mut [u8], first_bit: usize, pattern: u32) -> Option<usize> {
 }
 
 /// What was told of a damaged piece.
-fn damaged_piece<T>(result: Result<T, BootError>) -> Option<(PieceKind, u64)> {
-    match result.err() {
+fn damaged_piece<T>(result: loader::Result<T>) -> Option<(PieceKind, u64)> {
+    match result.err().map(|error| *error) {
         Some(BootError::PieceDamaged { what, len, .. }) => Some((what, len)),
         _ => None,
     }
@@ -155,7 +155,7 @@ proptest! {
         if needed > free {
             let (needed, free) = (needed / 1024, free / 1024);
             let expected = BootError::OutOfMemory { what: Purpose::Kernel, needed, free };
-            prop_assert_eq!(machine.load().0.err(), Some(expected));
+            prop_assert_eq!(machine.load().0.err(), Some(expected.into()));
         } else {
             machine.load_and_check(&kernel, &file);
         }
@@ -212,7 +212,7 @@ proptest! {
         } else {
             (PieceKind::Kernel, file.len() as u64)
         };
-        prop_assert_eq!(damaged_piece(machine.load().0), Some(expected));
+        prop_assert_eq!(damaged_piece(machine.load().0), Some(expected.into()));
     }
 
     #[test]
@@ -248,7 +248,7 @@ proptest! {
         let bad = machine.bundle.kernel.offset / sector_len + sector.index(sectors) as u64;
         machine.medium.borrow_mut().bad_sector = Some(bad);
         let (result, _) = machine.load();
-        prop_assert_eq!(result.err(), Some(BootError::DiskRead { lba: LBA + bad, status: 1, tries: 3 }));
+        prop_assert_eq!(result.err(), Some(BootError::DiskRead { lba: LBA + bad, status: 1, tries: 3 }.into()));
     }
 
     #[test]
@@ -301,7 +301,7 @@ proptest! {
         });
         prop_assume!(damaged.is_some());
         let expected = (PieceKind::CommandLine, text.len() as u64);
-        prop_assert_eq!(damaged_piece(machine.load_command_line(0x20_0000)), Some(expected));
+        prop_assert_eq!(damaged_piece(machine.load_command_line(0x20_0000)), Some(expected.into()));
     }
 }
 
@@ -360,7 +360,7 @@ fn a_source_that_ends_too_soon_is_damaged_or_cannot_be_read() {
             let end = habits.sector_len.map_or(end, |sector_len| end.next_multiple_of(sector_len as usize));
             machine.medium.borrow_mut().bytes.truncate(end);
             let error = machine.load().0.err().expect("the kernel is not whole");
-            assert!(matches!(error, BootError::PieceDamaged { .. } | BootError::DiskRead { .. }), "{error}");
+            assert!(matches!(*error, BootError::PieceDamaged { .. } | BootError::DiskRead { .. }), "{error}");
         }
     }
 }
@@ -387,7 +387,7 @@ fn a_kernel_in_more_pieces_than_there_is_room_for_is_refused() {
         result.map(|loaded| loaded.pieces.len())
     };
     assert_eq!(load(PIECES_MAX), Ok(PIECES_MAX));
-    assert_eq!(load(PIECES_MAX + 1), Err(BootError::TooFragmented { expected: PIECES_MAX }));
+    assert_eq!(load(PIECES_MAX + 1), Err(BootError::TooFragmented { expected: PIECES_MAX }.into()));
 }
 
 #[test]
@@ -447,9 +447,9 @@ fn a_command_line_that_is_no_text_is_refused_with_the_place() {
     for habits in some_habits() {
         for (bytes, valid) in [(&b"log=\xff"[..], 4), (b"\xc3", 0), (b"caf\xc3\xa9 \xe2\x82", 6)] {
             let mut machine = Machine::with_command_line(plenty(), &file, &habits, bytes);
-            let refused =
-                |error| matches!(error, Some(BootError::BundleField { found, .. }) if found == valid);
-            assert!(refused(machine.load_command_line(0x20_0000).err()), "{bytes:x?}");
+            let error = machine.load_command_line(0x20_0000).expect_err("it is no text");
+            let refused = matches!(*error, BootError::BundleField { found, .. } if found == valid);
+            assert!(refused, "{bytes:x?}");
         }
     }
 }
@@ -461,5 +461,5 @@ fn a_wrong_checksum_is_told_with_both_numbers() {
     machine.bundle.kernel.checksum = 1;
     let (what, len) = (PieceKind::Kernel, file.len() as u64);
     let expected = BootError::PieceDamaged { what, len, found: checksum(&file), expected: 1 };
-    assert_eq!(machine.load().0.err(), Some(expected));
+    assert_eq!(machine.load().0.err(), Some(expected.into()));
 }

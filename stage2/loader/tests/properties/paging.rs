@@ -229,7 +229,7 @@ fn order<'a>(regions: &'a Regions, pieces: &'a [KernelSegment]) -> Order<'a> {
 }
 
 /// Builds it from the free pages of the same memory.
-fn build(order: &Order<'_>) -> Result<Built, BootError> {
+fn build(order: &Order<'_>) -> loader::Result<Built> {
     order.build(&mut Frames::new(&mut order.regions.iter().copied().collect()))
 }
 
@@ -246,7 +246,7 @@ fn memory_that_ends_at_any_page_is_told_and_nothing_breaks() {
             let elsewhere =
                 order.build(&mut Frames::new(&mut plenty.clone())).unwrap_or_else(|error| panic!("{error}"));
             let needed = table_count(&elsewhere.pages) as u64 + STACK_PAGES + 1;
-            match build(&order) {
+            match build(&order).map_err(|error| *error) {
                 Ok(built) => {
                     assert!(count >= needed, "{count} of {needed} pages were enough");
                     order.check(&built);
@@ -273,7 +273,7 @@ fn memory_that_ends_at_any_page_is_told_and_nothing_breaks() {
 fn what_is_mapped_twice_is_refused() {
     let regions = pages(64, false);
     let refused = |order: &Order<'_>| build(order).err();
-    let already = |what, found| Some(BootError::AlreadyMapped { what, found });
+    let already = |what, found| Some(BootError::AlreadyMapped { what, found }.into());
     let at = |virtual_addr| KernelSegment { virtual_addr, ..KERNEL };
     let kernel_twice = [at(0x20_0000), at(0x20_2000)];
     assert_eq!(refused(&order(&regions, &kernel_twice)), already(Purpose::Kernel, 0x20_2000));
@@ -366,7 +366,7 @@ fn memory_in_too_many_pieces_is_told_as_such() {
             let start = 4 * GIB + 2 * index * PAGE;
             regions.push(MemoryRegion::new(start, start + PAGE, MemoryRegionKind::USABLE));
         }
-        let too_fragmented = Some(BootError::TooFragmented { expected: REGIONS_MAX });
+        let too_fragmented = Some(BootError::TooFragmented { expected: REGIONS_MAX }.into());
         assert_eq!(build(&order(&regions, &[])).err(), too_fragmented, "with {pages_apart} pages");
     }
 }

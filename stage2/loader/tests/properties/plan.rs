@@ -125,7 +125,7 @@ proptest! {
 }
 
 /// The plan for a kernel at this address, on a machine with this memory.
-fn plan_at(addr: u64, memory_end: u64, wish: AddressWish) -> Result<AddressPlan, BootError> {
+fn plan_at(addr: u64, memory_end: u64, wish: AddressWish) -> loader::Result<AddressPlan> {
     let kernel = kernel_at(&[(addr, 0x5000)]).expect("a kernel that the loader takes");
     let config = KernelConfig { physical_memory_offset: wish, ..KernelConfig::DEFAULT };
     checked_plan(&kernel, &config, &Machine { memory_end, boot_info_len: 9 * PAGE })
@@ -175,14 +175,14 @@ fn a_window_that_was_asked_for_is_there_or_refused() {
     let fixed = |addr, memory_end, window| {
         plan_at(addr, memory_end, AddressWish::Fixed(window)).map(|plan| plan.window_addr)
     };
-    let no_room = |needed| Err(BootError::NoRoom { what: Purpose::PhysicalMemory, needed });
+    let no_room = |needed| Err(BootError::NoRoom { what: Purpose::PhysicalMemory, needed }.into());
     let highest = (4 * GIB).wrapping_neg();
     for window in [GIB, TIB, LOWER_HALF_END - 4 * GIB, HIGHER_HALF, HIGHER_HALF + GIB, highest] {
         assert_eq!(fixed(MIB, 4 * GIB, window), Ok(window));
     }
     // One page less or more, and the kernel would be in it.
     let segment_in_window = |found, start| {
-        Err(BootError::SegmentInWindow { segment: 0, found, start, end: start + (4 * GIB - 1) })
+        Err(BootError::SegmentInWindow { segment: 0, found, start, end: start + (4 * GIB - 1) }.into())
     };
     assert_eq!(fixed(TIB - 0x5000, 0, TIB), Ok(TIB));
     assert_eq!(fixed(TIB - 0x4fff, 0, TIB), segment_in_window(TIB - 0x4fff, TIB));
@@ -201,9 +201,9 @@ fn a_kernel_that_leaves_no_room_is_refused() {
         let kernel = kernel_at(ranges).expect("a kernel that the loader takes");
         checked_plan(&kernel, &KernelConfig::DEFAULT, &Machine { memory_end, boot_info_len: PAGE })
     };
-    let no_window = |needed| Some(BootError::NoRoom { what: Purpose::PhysicalMemory, needed });
+    let no_window = |needed| Some(BootError::NoRoom { what: Purpose::PhysicalMemory, needed }.into());
     let stack_len = KernelConfig::DEFAULT.stack_len;
-    let no_stack = Some(BootError::NoRoom { what: Purpose::Stack, needed: stack_len });
+    let no_stack = Some(BootError::NoRoom { what: Purpose::Stack, needed: stack_len }.into());
     // 64 TiB are 128 entries of the PML4. These leave 127, 126, and 1.
     let spread = [(slot_addr(256 + 127), PAGE), (slot_addr(256 + 254), PAGE)];
     assert_eq!(plan(&spread, 64 * TIB).err(), no_window(64 * TIB));
@@ -226,8 +226,9 @@ fn page_0_and_the_page_of_the_mode_switch_are_not_the_kernels() {
         let kernel = kernel_at(&[(addr, len)]).expect("a kernel that the loader takes");
         checked_plan(&kernel, &KernelConfig::DEFAULT, &Machine::LEAST).err()
     };
-    let null_page = |found| Some(BootError::SegmentNullPage { segment: 0, found });
-    let mode_switch = |found| Some(BootError::SegmentModeSwitch { segment: 0, found, expected: 0x8000 });
+    let null_page = |found| Some(BootError::SegmentNullPage { segment: 0, found }.into());
+    let mode_switch =
+        |found| Some(BootError::SegmentModeSwitch { segment: 0, found, expected: 0x8000 }.into());
     for addr in [0, 1, 0xfff] {
         assert_eq!(plan(addr, 1), null_page(addr));
         assert_eq!(plan(addr, 0x9000), null_page(addr), "the mode-switch page, too");
@@ -242,7 +243,7 @@ fn page_0_and_the_page_of_the_mode_switch_are_not_the_kernels() {
     let kernel = kernel_at(&[(0x1000, PAGE), (0x8800, 1), (0x9000, 1)]).unwrap();
     let expected = BootError::SegmentModeSwitch { segment: 1, found: 0x8800, expected: 0x8000 };
     let found = checked_plan(&kernel, &KernelConfig::DEFAULT, &Machine::LEAST);
-    assert_eq!(found.err(), Some(expected));
+    assert_eq!(found.err(), Some(expected.into()));
 }
 
 #[test]

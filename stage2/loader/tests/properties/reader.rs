@@ -94,6 +94,6 @@ fn sectors_of_another_length_are_refused() {
         assert_eq!(check_sector_len(0x80, expected), Ok(expected));
     }
     for found in [0, 1, 511, 513, 1024, 4096, u32::MAX] {
-        assert_eq!(check_sector_len(0x80, found), Err(BootError::SectorLength { drive: 0x80, found }));
+        assert_eq!(check_sector_len(0x80, found), Err(BootError::SectorLength { drive: 0x80, found }.into()));
     }
 }

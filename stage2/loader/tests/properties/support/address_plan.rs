@@ -47,7 +47,7 @@ pub(crate) fn checked_plan(
     kernel: &Kernel,
     config: &KernelConfig,
     machine: &Machine,
-) -> Result<AddressPlan, BootError> {
+) -> loader::Result<AddressPlan> {
     let found = AddressPlan::new(kernel, config, machine);
     match (expected_places(kernel, config, machine), &found) {
         (Err(expected), found) => assert_eq!(*found, Err(expected), "for {config:x?} on {machine:x?}"),
@@ -74,29 +74,31 @@ struct Places {
     own_slot: u64,
 }
 
-fn expected_places(kernel: &Kernel, config: &KernelConfig, machine: &Machine) -> Result<Places, BootError> {
+fn expected_places(kernel: &Kernel, config: &KernelConfig, machine: &Machine) -> loader::Result<Places> {
     for segment in &kernel.segments {
         let (pages, segment, found) = (pages(segment), segment.index, segment.virtual_addr);
         if pages.contains(&0) {
-            return Err(BootError::SegmentNullPage { segment, found });
+            return Err(BootError::SegmentNullPage { segment, found }.into());
         }
         let expected = u64::from(layout::MODE_SWITCH_PAGE_ADDR);
         if pages.contains(&expected) {
-            return Err(BootError::SegmentModeSwitch { segment, found, expected });
+            return Err(BootError::SegmentModeSwitch { segment, found, expected }.into());
         }
     }
     let window_len = machine.memory_end.max(4 * GIB).div_ceil(GIB) * GIB;
-    let no_window = BootError::NoRoom { what: Purpose::PhysicalMemory, needed: window_len };
+    let no_window = || BootError::NoRoom { what: Purpose::PhysicalMemory, needed: window_len };
     let window_addr = match config.physical_memory_offset {
         AddressWish::Fixed(addr) => {
             let half_end = if addr < LOWER_HALF_END { LOWER_HALF_END.into() } else { 1u128 << 64 };
             if u128::from(addr) + u128::from(window_len) > half_end {
-                return Err(no_window);
+                return Err(no_window().into());
             }
             let window = addr..=addr + (window_len - 1);
             if let Some(segment) = kernel.segments.iter().find(|segment| meet(&pages(segment), &window)) {
                 let (segment, found) = (segment.index, segment.virtual_addr);
-                return Err(BootError::SegmentInWindow { segment, found, start: addr, end: *window.end() });
+                return Err(
+                    BootError::SegmentInWindow { segment, found, start: addr, end: *window.end() }.into()
+                );
             }
             addr
         }
@@ -105,7 +107,7 @@ fn expected_places(kernel: &Kernel, config: &KernelConfig, machine: &Machine) ->
             let is_free = |first: &u64| {
                 first + slots <= 512 && (*first..first + slots).all(|slot| !has_kernel(kernel, slot))
             };
-            *slot_addrs((256..512).find(is_free).ok_or(no_window)?).start()
+            *slot_addrs((256..512).find(is_free).ok_or_else(no_window)?).start()
         }
     };
     let window = window_addr..=window_addr + (window_len - 1);

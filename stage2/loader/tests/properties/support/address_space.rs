@@ -3,7 +3,6 @@
 use super::memory_map::taken;
 use super::page_walk::{Arena, Mapping, joined, pages};
 use boot_info::{KernelSegment, MemoryRegion, MemoryRegionKind, SegmentRights};
-use loader::BootError;
 use loader::e820::USABLE_END;
 use loader::error::Purpose;
 use loader::frames::Frames;
@@ -40,7 +39,7 @@ pub(crate) struct Built {
 
 impl Order<'_> {
     /// Maps everything that a kernel is given.
-    pub(crate) fn build(&self, frames: &mut Frames<'_>) -> Result<Built, BootError> {
+    pub(crate) fn build(&self, frames: &mut Frames<'_>) -> loader::Result<Built> {
         let kind = MemoryRegionKind::BOOTLOADER;
         let boot_info_addr = frames.take_whole(self.boot_info_len, kind, Purpose::BootInfo)?;
         let boot_info = boot_info_addr..boot_info_addr + self.boot_info_len;

@@ -82,12 +82,14 @@ impl Medium {
     }
 
     /// Reads bytes that all have to be there. `first_lba` is where they begin, for the error.
-    fn read(&mut self, offset: u64, len: u64, first_lba: u64) -> Result<Vec<u8>, BootError> {
+    fn read(&mut self, offset: u64, len: u64, first_lba: u64) -> loader::Result<Vec<u8>> {
         assert!(len > 0, "a read of nothing");
         let unit_len = self.habits.unit_len();
         let units = offset / unit_len..(offset + len).div_ceil(unit_len);
         if let Some(bad) = self.bad_sector.filter(|bad| units.contains(bad)) {
-            return Err(BootError::DiskRead { lba: first_lba + (bad - units.start), status: 1, tries: 3 });
+            return Err(
+                BootError::DiskRead { lba: first_lba + (bad - units.start), status: 1, tries: 3 }.into()
+            );
         }
         let range = usize::try_from(offset).unwrap()..usize::try_from(offset + len).unwrap();
         let bytes = self.bytes.get(range).map(<[u8]>::to_vec);
@@ -125,7 +127,7 @@ impl FakeDisk {
         Self { medium, bundle_lba, buffer: Vec::new() }
     }
 
-    fn read_some(&mut self, lba: u64, count: u64) -> Result<Vec<u8>, BootError> {
+    fn read_some(&mut self, lba: u64, count: u64) -> loader::Result<Vec<u8>> {
         assert!(count > 0, "a read of no sectors");
         let mut medium = self.medium.borrow_mut();
         let (sector_len, count) = (medium.habits.unit_len(), count.min(medium.next_chunk()));
@@ -139,12 +141,12 @@ impl Sectors for FakeDisk {
         self.medium.borrow().habits.sector_len.expect("a disk has sectors")
     }
 
-    fn read(&mut self, lba: u64, count: u64) -> Result<&[u8], BootError> {
+    fn read(&mut self, lba: u64, count: u64) -> loader::Result<&[u8]> {
         self.buffer = self.read_some(lba, count)?;
         Ok(&self.buffer)
     }
 
-    fn read_to(&mut self, lba: u64, count: u64, target_addr: u64) -> Result<u64, BootError> {
+    fn read_to(&mut self, lba: u64, count: u64, target_addr: u64) -> loader::Result<u64> {
         if !self.medium.borrow_mut().goes_straight() {
             return Ok(0);
         }
@@ -161,7 +163,7 @@ pub(crate) struct FakeBytes {
 }
 
 impl FakeBytes {
-    fn read_some(&mut self, offset: u64, len: u64) -> Result<Vec<u8>, BootError> {
+    fn read_some(&mut self, offset: u64, len: u64) -> loader::Result<Vec<u8>> {
         assert!(len > 0, "a read of no bytes");
         let mut medium = self.medium.borrow_mut();
         let most = medium.next_chunk().saturating_mul(medium.habits.unit_len());
@@ -170,12 +172,12 @@ impl FakeBytes {
 }
 
 impl Reader for FakeBytes {
-    fn read(&mut self, offset: u64, len: u64) -> Result<&[u8], BootError> {
+    fn read(&mut self, offset: u64, len: u64) -> loader::Result<&[u8]> {
         self.buffer = self.read_some(offset, len)?;
         Ok(&self.buffer)
     }
 
-    fn read_to(&mut self, offset: u64, len: u64, target_addr: u64) -> Result<u64, BootError> {
+    fn read_to(&mut self, offset: u64, len: u64, target_addr: u64) -> loader::Result<u64> {
         if !self.medium.borrow_mut().goes_straight() {
             return Ok(0);
         }
@@ -204,14 +206,14 @@ impl FakeSource {
 }
 
 impl Reader for FakeSource {
-    fn read(&mut self, offset: u64, len: u64) -> Result<&[u8], BootError> {
+    fn read(&mut self, offset: u64, len: u64) -> loader::Result<&[u8]> {
         match self {
             Self::Disk(disk) => disk.read(offset, len),
             Self::Bytes(bytes) => bytes.read(offset, len),
         }
     }
 
-    fn read_to(&mut self, offset: u64, len: u64, target_addr: u64) -> Result<u64, BootError> {
+    fn read_to(&mut self, offset: u64, len: u64, target_addr: u64) -> loader::Result<u64> {
         match self {
             Self::Disk(disk) => disk.read_to(offset, len, target_addr),
             Self::Bytes(bytes) => bytes.read_to(offset, len, target_addr),
@@ -320,7 +322,7 @@ pub(crate) fn load_kernel_of(
     frames: &mut Frames<'_>,
     bundle: &Bundle,
     loaded: &mut LoadedKernel,
-) -> Result<(), BootError> {
+) -> loader::Result<()> {
     let target_addr = layout::KERNEL_HEADERS_ADDR.into();
     let headers = load_piece(source, memory, PieceKind::KernelHeaders, &bundle.kernel_headers, target_addr)?;
     medium.borrow_mut().check_read_once(&bundle.kernel_headers);

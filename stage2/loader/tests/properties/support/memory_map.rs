@@ -45,7 +45,7 @@ impl Reply {
 }
 
 /// Collects the entries of a BIOS that replies so, and at last with [`Reply::END`]; checks all that is promised.
-pub(crate) fn checked_collect(replies: &[Reply]) -> Result<Reports, BootError> {
+pub(crate) fn checked_collect(replies: &[Reply]) -> loader::Result<Reports> {
     let replies: Vec<_> = replies.iter().copied().chain([Reply::END]).collect();
     let mut reports = Reports::new();
     let (mut calls, mut expected_continuation, mut left_behind) = (0, 0, Entry::BLANK);
@@ -66,7 +66,7 @@ pub(crate) fn checked_collect(replies: &[Reply]) -> Result<Reports, BootError> {
         found
     });
     let expected = if expected_calls > ENTRIES_MAX {
-        Err(BootError::MemoryMapTooLong { expected: ENTRIES_MAX })
+        Err(BootError::MemoryMapTooLong { expected: ENTRIES_MAX }.into())
     } else {
         expected_reports(&replies[..expected_calls])
     };
@@ -75,12 +75,12 @@ pub(crate) fn checked_collect(replies: &[Reply]) -> Result<Reports, BootError> {
 }
 
 /// The regions of all entries that count, in order of their addresses. The last reply is the one that ends the list.
-fn expected_reports(replies: &[Reply]) -> Result<Vec<MemoryRegion>, BootError> {
+fn expected_reports(replies: &[Reply]) -> loader::Result<Vec<MemoryRegion>> {
     let last = replies.last().expect("there is an end");
     let entries: Vec<_> = replies.iter().filter(|reply| reply.is_entry()).collect();
     let makes_sense = last.answer.carry || last.is_entry() || last.is_empty();
     if entries.is_empty() || !makes_sense {
-        return Err(BootError::NoMemoryMap { eax: last.answer.eax, ecx: last.answer.ecx });
+        return Err(BootError::NoMemoryMap { eax: last.answer.eax, ecx: last.answer.ecx }.into());
     }
     let bit_is_meant = entries.iter().any(|entry| entry.enabled() == Some(true));
     let counts = |entry: &&&Reply| {
