@@ -152,7 +152,7 @@ pub struct VirtualRange {
 }
 
 impl VirtualRange {
-    const EMPTY: Self = Self { addr: 0, len: 0 };
+    pub(crate) const EMPTY: Self = Self { addr: 0, len: 0 };
 
     /// Its whole pages; none where it has none.
     fn pages(&self) -> Range<u64> {

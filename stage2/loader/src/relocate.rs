@@ -5,9 +5,9 @@
 //!
 //! Source: System V ABI, dynamic section and relocation; AMD64 supplement, section 4.4; generic ABI proposal for DT_RELR.
 
+use crate::elf::VirtualRange;
 use crate::error::{BootError, Result};
 use crate::load::{LoadedKernel, PhysicalMemory};
-use alloc::boxed::Box;
 use elf::abi;
 
 // Younger than the tables of the crate `elf`.
@@ -18,17 +18,10 @@ const DT_RELRENT: i64 = 37;
 const WORD_LEN: u64 = size_of::<u64>() as u64;
 
 /// Bytes of an entry of the dynamic table, `Elf64_Dyn`: tag, value.
-const DYNAMIC_LEN: usize = 16;
+const DYNAMIC_LEN: u64 = 2 * WORD_LEN;
 
 /// Bytes of a relocation with its addend, `Elf64_Rela`: address, type and symbol, addend.
-const RELA_LEN: usize = 24;
-
-/// A table of relocations: address in the file, and length in bytes.
-#[derive(Clone, Copy, Default)]
-struct Table {
-    addr: u64,
-    len: u64,
-}
+const RELA_LEN: u64 = 3 * WORD_LEN;
 
 /// Applies the relocations of the loaded kernel. There is nothing to do for one that has to be where it was linked.
 ///
@@ -40,107 +33,113 @@ pub fn relocate(memory: &mut impl PhysicalMemory, loaded: &LoadedKernel) -> Resu
     if !loaded.kernel.is_position_independent {
         return Ok(());
     }
-    let (mut rela, mut relr) = (Table::default(), Table::default());
-    let dynamic = loaded.kernel.dynamic;
-    for index in 0..dynamic.len / DYNAMIC_LEN as u64 {
-        let [tag, value] = words(memory, loaded, dynamic.addr.wrapping_add(index * DYNAMIC_LEN as u64))?;
+    let mut image = Image { memory, loaded };
+    let (mut rela, mut relr) = (VirtualRange::EMPTY, VirtualRange::EMPTY);
+    for addr in entries(loaded.kernel.dynamic, DYNAMIC_LEN) {
+        let (tag, value) = (image.word(addr)?, image.word(addr.wrapping_add(WORD_LEN))?);
         match tag.cast_signed() {
             abi::DT_NULL => break,
             abi::DT_RELA => rela.addr = value,
             abi::DT_RELASZ => rela.len = value,
             DT_RELR => relr.addr = value,
             DT_RELRSZ => relr.len = value,
-            abi::DT_RELAENT if value != RELA_LEN as u64 => {
-                return Err(
-                    BootError::DynamicTable { field: "DT_RELAENT", found: value, expected: "24" }.into()
-                );
-            }
-            DT_RELRENT if value != WORD_LEN => {
-                return Err(
-                    BootError::DynamicTable { field: "DT_RELRENT", found: value, expected: "8" }.into()
-                );
-            }
-            abi::DT_NEEDED => {
-                let expected = "no shared library";
-                return Err(BootError::DynamicTable { field: "DT_NEEDED", found: value, expected }.into());
-            }
+            abi::DT_RELAENT if value != RELA_LEN => return refuse("DT_RELAENT", value, "24"),
+            DT_RELRENT if value != WORD_LEN => return refuse("DT_RELRENT", value, "8"),
+            abi::DT_NEEDED => return refuse("DT_NEEDED", value, "no shared library"),
             abi::DT_REL | abi::DT_JMPREL => {
                 let expected = "no relocations but those of DT_RELA and DT_RELR";
-                return Err(
-                    BootError::DynamicTable { field: "DT_REL or DT_JMPREL", found: value, expected }.into()
-                );
+                return refuse("DT_REL or DT_JMPREL", value, expected);
             }
             _ => {}
         }
     }
-    apply_rela(memory, loaded, rela)?;
-    apply_relr(memory, loaded, relr)
+    rela.addr = image.moved(rela.addr);
+    relr.addr = image.moved(relr.addr);
+    image.apply_rela(rela)?;
+    image.apply_relr(relr)
 }
 
-/// Relocations with an address and an addend each.
-fn apply_rela(memory: &mut impl PhysicalMemory, loaded: &LoadedKernel, table: Table) -> Result<()> {
-    let slide = loaded.kernel.slide;
-    for index in 0..table.len / RELA_LEN as u64 {
-        let entry_addr = table.addr.wrapping_add(slide).wrapping_add(index * RELA_LEN as u64);
-        let [addr, info, addend] = words(memory, loaded, entry_addr)?;
-        // The upper half is the symbol.
-        let [kind, symbol]: [u32; 2] = zerocopy::transmute!(info.to_le_bytes());
-        match u32::from_le(kind) {
-            abi::R_X86_64_NONE => {}
-            abi::R_X86_64_RELATIVE if symbol == 0 => {
-                set_word(memory, loaded, addr.wrapping_add(slide), addend.wrapping_add(slide))?;
-            }
-            found => return Err(BootError::UnknownRelocation { found, addr }.into()),
-        }
-    }
-    Ok(())
+/// The addresses of a table's entries.
+fn entries(table: VirtualRange, entry_len: u64) -> impl Iterator<Item = u64> {
+    (0..table.len / entry_len).map(move |index| table.addr.wrapping_add(index * entry_len))
 }
 
-/// Relative relocations in short: an even word is an address to relocate; an odd one has a bit for each of the 63 words
-/// that follow the last address.
-fn apply_relr(memory: &mut impl PhysicalMemory, loaded: &LoadedKernel, table: Table) -> Result<()> {
-    let slide = loaded.kernel.slide;
-    let mut next_addr: u64 = 0;
-    for index in 0..table.len / WORD_LEN {
-        let [entry] = words(memory, loaded, table.addr.wrapping_add(slide).wrapping_add(index * WORD_LEN))?;
-        if entry & 1 == 0 {
-            add_slide(memory, loaded, entry.wrapping_add(slide))?;
-            next_addr = entry.wrapping_add(slide).wrapping_add(WORD_LEN);
-            continue;
-        }
-        for bit in 1..64 {
-            if entry >> bit & 1 != 0 {
-                add_slide(memory, loaded, next_addr.wrapping_add((bit - 1) * WORD_LEN))?;
+/// The loaded kernel, word by word.
+struct Image<'a, M> {
+    memory: &'a mut M,
+    loaded: &'a LoadedKernel,
+}
+
+impl<M: PhysicalMemory> Image<'_, M> {
+    /// Relocations with an address and an addend each.
+    fn apply_rela(&mut self, table: VirtualRange) -> Result<()> {
+        for entry_addr in entries(table, RELA_LEN) {
+            let addr = self.word(entry_addr)?;
+            let info = self.word(entry_addr.wrapping_add(WORD_LEN))?;
+            let addend = self.word(entry_addr.wrapping_add(2 * WORD_LEN))?;
+            // The upper half is the symbol.
+            let [kind, symbol]: [u32; 2] = zerocopy::transmute!(info.to_le_bytes());
+            match u32::from_le(kind) {
+                abi::R_X86_64_NONE => {}
+                abi::R_X86_64_RELATIVE if symbol == 0 => {
+                    self.set_word(self.moved(addr), self.moved(addend))?
+                }
+                found => return Err(BootError::UnknownRelocation { found, addr }.into()),
             }
         }
-        next_addr = next_addr.wrapping_add(63 * WORD_LEN);
+        Ok(())
     }
-    Ok(())
-}
 
-fn add_slide(memory: &mut impl PhysicalMemory, loaded: &LoadedKernel, addr: u64) -> Result<()> {
-    let [word] = words(memory, loaded, addr)?;
-    set_word(memory, loaded, addr, word.wrapping_add(loaded.kernel.slide))
-}
+    /// Relative relocations in short: an even word is an address to relocate; an odd one has a bit for each of the 63
+    /// words that follow the last address.
+    fn apply_relr(&mut self, table: VirtualRange) -> Result<()> {
+        let mut next_addr: u64 = 0;
+        for entry_addr in entries(table, WORD_LEN) {
+            let entry = self.word(entry_addr)?;
+            let (addr, bits) = if entry & 1 == 0 { (self.moved(entry), 1) } else { (next_addr, entry >> 1) };
+            for bit in 0..63 {
+                if bits >> bit & 1 != 0 {
+                    self.relocate_word(addr.wrapping_add(bit * WORD_LEN))?;
+                }
+            }
+            next_addr = addr.wrapping_add(if entry & 1 == 0 { WORD_LEN } else { 63 * WORD_LEN });
+        }
+        Ok(())
+    }
 
-/// Words of the kernel from a virtual address on.
-fn words<const COUNT: usize>(
-    memory: &impl PhysicalMemory,
-    loaded: &LoadedKernel,
-    addr: u64,
-) -> Result<[u64; COUNT]> {
-    let mut bytes = [[0; size_of::<u64>()]; COUNT];
-    if loaded.read(memory, addr, bytes.as_flattened_mut()) {
-        Ok(bytes.map(u64::from_le_bytes))
-    } else {
-        Err(outside(addr))
+    fn relocate_word(&mut self, addr: u64) -> Result<()> {
+        let word = self.word(addr)?;
+        self.set_word(addr, self.moved(word))
+    }
+
+    /// An address in the file as it is in memory.
+    fn moved(&self, addr: u64) -> u64 {
+        addr.wrapping_add(self.loaded.kernel.slide)
+    }
+
+    /// The word at a virtual address.
+    // Called, not unfolded, wherever there is a word to read: stage2 is smaller for it.
+    #[inline(never)]
+    fn word(&self, addr: u64) -> Result<u64> {
+        let mut bytes = [0; WORD_LEN as usize];
+        if self.loaded.read(self.memory, addr, &mut bytes) {
+            Ok(u64::from_le_bytes(bytes))
+        } else {
+            outside(addr)
+        }
+    }
+
+    #[inline(never)]
+    fn set_word(&mut self, addr: u64, word: u64) -> Result<()> {
+        if self.loaded.overwrite(self.memory, addr, &word.to_le_bytes()) { Ok(()) } else { outside(addr) }
     }
 }
 
-fn set_word(memory: &mut impl PhysicalMemory, loaded: &LoadedKernel, addr: u64, word: u64) -> Result<()> {
-    if loaded.overwrite(memory, addr, &word.to_le_bytes()) { Ok(()) } else { Err(outside(addr)) }
+fn outside<T>(addr: u64) -> Result<T> {
+    refuse("an address", addr, "one in the kernel")
 }
 
-fn outside(addr: u64) -> Box<BootError> {
-    BootError::DynamicTable { field: "an address", found: addr, expected: "one in the kernel" }.into()
+#[cold]
+fn refuse<T>(field: &'static str, found: u64, expected: &'static str) -> Result<T> {
+    Err(BootError::DynamicTable { field, found, expected }.into())
 }
