@@ -97,24 +97,14 @@ impl AddressPlan {
         }
         let window_addr = match window_addr {
             Some(addr) => addr,
-            None => {
-                let slots = window_len.div_ceil(SLOT_LEN);
-                let addr = taken.find(HIGHER_HALF, slots);
-                let addr =
-                    addr.ok_or(BootError::NoRoom { what: Purpose::PhysicalMemory, needed: window_len })?;
-                taken.take(addr, window_len, Purpose::PhysicalMemory)?
-            }
+            None => taken.take_slots(End::Lower, window_len, Purpose::PhysicalMemory)?,
         };
         let mut recursive_index = None;
         if config.recursive_page_table {
-            let addr = taken.find(HIGHER_HALF.rev(), 1);
-            let addr = addr.ok_or(BootError::NoRoom { what: Purpose::PageTables, needed: SLOT_LEN })?;
-            taken.take(addr, SLOT_LEN, Purpose::PageTables)?;
+            let addr = taken.take_slots(End::Upper, SLOT_LEN, Purpose::PageTables)?;
             recursive_index = Some(VirtAddr::new_truncate(addr).p4_index().into());
         }
-        let own_addr = taken.find(HIGHER_HALF.rev(), 1);
-        let own_addr =
-            own_addr.ok_or(BootError::NoRoom { what: Purpose::Stack, needed: config.stack_len })?;
+        let own_addr = taken.take_slots(End::Upper, config.stack_len, Purpose::Stack)?;
         let bottom_addr = stack_addr.unwrap_or(own_addr + PAGE);
         Ok(Self {
             window_addr,
@@ -129,7 +119,7 @@ impl AddressPlan {
 /// What lies where so far.
 struct Taken<'a> {
     kernel: &'a Kernel,
-    places: ArrayVec<(RangeInclusive<u64>, Purpose), 4>,
+    places: ArrayVec<(RangeInclusive<u64>, Purpose), 5>,
 }
 
 impl Taken<'_> {
@@ -157,13 +147,28 @@ impl Taken<'_> {
         self.places.iter().find(|(place, _)| overlap(place, range)).map(|(_, what)| *what)
     }
 
-    /// The first of these entries of the PML4 from which on so many are free.
-    fn find(&self, slots: impl Iterator<Item = u64>, count: u64) -> Option<u64> {
-        slots
-            .filter_map(|slot| slot_range(slot, count))
-            .find(|range| self.at(range).is_none())
-            .map(|range| *range.start())
+    /// Puts something where entries of the PML4 are free, as near to an end of the higher half as there are any.
+    fn take_slots(&mut self, end: End, len: u64, what: Purpose) -> Result<u64> {
+        let count = len.div_ceil(SLOT_LEN);
+        for distance in 0..(HIGHER_HALF.end - HIGHER_HALF.start + 1).saturating_sub(count) {
+            let slot = match end {
+                End::Lower => HIGHER_HALF.start + distance,
+                End::Upper => HIGHER_HALF.end - count - distance,
+            };
+            let addr = VirtAddr::new_truncate(slot * SLOT_LEN).as_u64();
+            if self.at(&(addr..=addr + (count * SLOT_LEN - 1))).is_none() {
+                return self.take(addr, len, what);
+            }
+        }
+        Err(BootError::NoRoom { what, needed: len }.into())
     }
+}
+
+/// An end of the higher half.
+#[derive(Clone, Copy)]
+enum End {
+    Lower,
+    Upper,
 }
 
 /// Where a kernel that runs anywhere begins, unless it asks for a random address: at the start of the last 2 GiB, where the
@@ -187,11 +192,12 @@ pub fn kernel_slide(kernel: &Kernel, random: Option<u64>) -> Result<u64> {
     let alignment = kernel.alignment.max(LARGE_PAGE);
     // The slide is a multiple of the alignment, and the address is what it was modulo that.
     let first = random.map_or(KERNEL_ADDR, |_| RANDOM_ADDR);
-    let room = (u64::MAX - PAGE - first).saturating_sub(addr % alignment);
+    let rest = addr & (alignment - 1);
+    let room = (u64::MAX - PAGE - first).saturating_sub(rest);
     let no_room = || BootError::NoRoom { what: Purpose::Kernel, needed: len };
     let places = room.checked_sub(len).ok_or_else(no_room)? / alignment + 1;
     let start = first + random.map_or(0, |random| random % places) * alignment;
-    Ok(start.wrapping_sub(addr / alignment * alignment))
+    Ok(start.wrapping_sub(addr - rest))
 }
 
 /// Whether the window may be wished for at this address: canonical as far as every machine needs it, and on a boundary of the
@@ -239,12 +245,6 @@ fn check_window(kernel: &Kernel, addr: u64, len: u64) -> Result<()> {
         .into()),
         None => Ok(()),
     }
-}
-
-/// The addresses of neighbouring entries of the PML4. None where the higher half has fewer from `slot` on.
-fn slot_range(slot: u64, count: u64) -> Option<RangeInclusive<u64>> {
-    let addr = |slot: u64| VirtAddr::new_truncate(slot * SLOT_LEN).as_u64();
-    (slot + count <= HIGHER_HALF.end).then(|| addr(slot)..=addr(slot + count - 1) + (SLOT_LEN - 1))
 }
 
 /// Whether the kernel has no page among these addresses.
