@@ -306,16 +306,15 @@ impl Kernel {
         if let Some(index) = runs.iter().position(holds) {
             let whole = runs.remove(index);
             let end = whole.virtual_addr + whole.len;
+            // The last part first: each one goes before it.
             let parts = [
-                (whole.virtual_addr, protected.start, whole.rights),
-                (protected.start, protected.end, SegmentRights::READ),
                 (protected.end, end, whole.rights),
+                (protected.start, protected.end, SegmentRights::READ),
+                (whole.virtual_addr, protected.start, whole.rights),
             ];
-            let mut index = index;
             for (start, end, rights) in parts {
                 if start < end {
                     runs.insert(index, PageRun { virtual_addr: start, len: end - start, rights });
-                    index += 1;
                 }
             }
         }
