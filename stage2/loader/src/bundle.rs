@@ -17,6 +17,7 @@
 use crate::checksum::checksum;
 use crate::error::{BootError, Result};
 use crate::reader::{Reader, read_exactly};
+use alloc::boxed::Box;
 use boot_info::{AddressWish, KernelConfig, Protocol};
 use core::fmt;
 use core::mem::{offset_of, size_of};
@@ -199,7 +200,7 @@ impl Bundle {
         let count = raw.piece_count.get();
         let pieces = usize::try_from(count).ok().and_then(|count| raw.pieces.get(..count));
         let Some(pieces) = pieces else {
-            return wrong_field("number of pieces", count.into(), "at most 47");
+            return Err(wrong("number of pieces", count.into(), "at most 47"));
         };
         let (mut kernel, mut kernel_headers, mut command_line) = (None, None, None);
         for raw in pieces {
@@ -243,13 +244,13 @@ impl Bundle {
         }
         if self.config.physical_memory_offset == AddressWish::Fixed(0) {
             // In the header it would stand for the usual address.
-            return wrong_window(0);
+            return Err(wrong_window(0));
         }
         for (field, wish) in
             [("stack address", self.config.stack_addr), ("boot info address", self.config.boot_info_addr)]
         {
             if wish == AddressWish::Fixed(0) {
-                return wrong_field(field, 0, "a multiple of 4096 above 0");
+                return Err(wrong(field, 0, "a multiple of 4096 above 0"));
             }
         }
         let mut raw = RawHeader {
@@ -284,18 +285,14 @@ impl Bundle {
     fn check_kernel_headers(&self) -> Result<()> {
         let Self { kernel, kernel_headers, .. } = self;
         if kernel_headers.offset != kernel.offset {
-            return wrong_field(
-                "offset of the kernel's headers",
-                kernel_headers.offset,
-                "that of the kernel",
-            );
+            return Err(wrong("offset of the kernel's headers", kernel_headers.offset, "that of the kernel"));
         }
         if kernel_headers.len > kernel.len.min(layout::KERNEL_HEADERS_MAX.into()) {
-            return wrong_field(
+            return Err(wrong(
                 "length of the kernel's headers",
                 kernel_headers.len,
                 "at most 64 KiB, and no more than the kernel has",
-            );
+            ));
         }
         Ok(())
     }
@@ -303,7 +300,7 @@ impl Bundle {
     fn check_command_line(&self) -> Result<()> {
         match self.command_line {
             Some(Piece { len, .. }) if len > COMMAND_LINE_MAX as u64 => {
-                wrong_field("command line length", len, "at most 4096 bytes")
+                Err(wrong("command line length", len, "at most 4096 bytes"))
             }
             _ => Ok(()),
         }
@@ -335,23 +332,24 @@ impl RawPiece {
         let (offset, len) = (self.offset.get(), self.len.get());
         if offset < layout::BUNDLE_HEADER_LEN.into() || !offset.is_multiple_of(layout::PIECE_ALIGNMENT.into())
         {
-            return wrong_field("offset of a piece", offset, "a multiple of 4096 behind the header");
+            return Err(wrong("offset of a piece", offset, "a multiple of 4096 behind the header"));
         }
         if len == 0 || offset.checked_add(len).is_none_or(|end| end > bundle_len) {
-            return wrong_field("length of a piece", len, "at least 1 byte, and an end inside the bundle");
+            return Err(wrong("length of a piece", len, "at least 1 byte, and an end inside the bundle"));
         }
         Ok(Piece { offset, len, checksum: self.checksum.get() })
     }
 }
 
-fn wrong_window<T>(found: u64) -> Result<T> {
-    wrong_field("physical-memory offset", found, "a multiple of 1 GiB, canonical for 4 GiB")
+fn wrong_window(found: u64) -> Box<BootError> {
+    wrong("physical-memory offset", found, "a multiple of 1 GiB, canonical for 4 GiB")
 }
 
 /// A value that no bundle of ours has.
-#[cold]
-fn wrong_field<T>(field: &'static str, found: u64, expected: &'static str) -> Result<T> {
-    Err(BootError::BundleField { field, found, expected }.into())
+// Called, not unfolded, wherever something can be wrong: stage2 is smaller for it.
+#[inline(never)]
+fn wrong(field: &'static str, found: u64, expected: &'static str) -> Box<BootError> {
+    BootError::BundleField { field, found, expected }.into()
 }
 
 impl RawConfig {
@@ -376,21 +374,21 @@ impl RawConfig {
     fn parse(&self) -> Result<KernelConfig> {
         let (page, stack_len) = (u64::from(layout::PAGE_LEN), self.stack_len.get());
         if stack_len == 0 || stack_len > STACK_LEN_MAX || !stack_len.is_multiple_of(page) {
-            return wrong_field("stack length", stack_len, "whole pages, 4 KiB to 64 MiB");
+            return Err(wrong("stack length", stack_len, "whole pages, 4 KiB to 64 MiB"));
         }
         let window = self.physical_memory_offset.get();
         if window != 0 && !crate::plan::is_window_addr(window) {
-            return wrong_window(window);
+            return Err(wrong_window(window));
         }
         for (name, addr) in [("stack address", &self.stack_addr), ("boot info address", &self.boot_info_addr)]
         {
             if !addr.get().is_multiple_of(page) {
-                return wrong_field(name, addr.get(), "a multiple of 4096");
+                return Err(wrong(name, addr.get(), "a multiple of 4096"));
             }
         }
         let protocol = Protocol(self.protocol.get());
         if !Protocol::ALL.contains(&protocol) {
-            return wrong_field("protocol", protocol.0.into(), "one that this loader knows");
+            return Err(wrong("protocol", protocol.0.into(), "one that this loader knows"));
         }
         let has = |flag| self.flags.get() & flag != 0;
         Ok(KernelConfig {

@@ -8,6 +8,7 @@
 use crate::elf::VirtualRange;
 use crate::error::{BootError, Result};
 use crate::load::{LoadedKernel, PhysicalMemory};
+use alloc::boxed::Box;
 use elf::abi;
 
 // Younger than the tables of the crate `elf`.
@@ -43,12 +44,12 @@ pub fn relocate(memory: &mut impl PhysicalMemory, loaded: &LoadedKernel) -> Resu
             abi::DT_RELASZ => rela.len = value,
             DT_RELR => relr.addr = value,
             DT_RELRSZ => relr.len = value,
-            abi::DT_RELAENT if value != RELA_LEN => return refuse("DT_RELAENT", value, "24"),
-            DT_RELRENT if value != WORD_LEN => return refuse("DT_RELRENT", value, "8"),
-            abi::DT_NEEDED => return refuse("DT_NEEDED", value, "no shared library"),
+            abi::DT_RELAENT if value != RELA_LEN => return Err(wrong("DT_RELAENT", value, "24")),
+            DT_RELRENT if value != WORD_LEN => return Err(wrong("DT_RELRENT", value, "8")),
+            abi::DT_NEEDED => return Err(wrong("DT_NEEDED", value, "no shared library")),
             abi::DT_REL | abi::DT_JMPREL => {
                 let expected = "no relocations but those of DT_RELA and DT_RELR";
-                return refuse("DT_REL or DT_JMPREL", value, expected);
+                return Err(wrong("DT_REL or DT_JMPREL", value, expected));
             }
             _ => {}
         }
@@ -125,21 +126,26 @@ impl<M: PhysicalMemory> Image<'_, M> {
         if self.loaded.read(self.memory, addr, &mut bytes) {
             Ok(u64::from_le_bytes(bytes))
         } else {
-            outside(addr)
+            Err(outside(addr))
         }
     }
 
     #[inline(never)]
     fn set_word(&mut self, addr: u64, word: u64) -> Result<()> {
-        if self.loaded.overwrite(self.memory, addr, &word.to_le_bytes()) { Ok(()) } else { outside(addr) }
+        if self.loaded.overwrite(self.memory, addr, &word.to_le_bytes()) {
+            Ok(())
+        } else {
+            Err(outside(addr))
+        }
     }
 }
 
-fn outside<T>(addr: u64) -> Result<T> {
-    refuse("an address", addr, "one in the kernel")
+fn outside(addr: u64) -> Box<BootError> {
+    wrong("an address", addr, "one in the kernel")
 }
 
-#[cold]
-fn refuse<T>(field: &'static str, found: u64, expected: &'static str) -> Result<T> {
-    Err(BootError::DynamicTable { field, found, expected }.into())
+// Called, not unfolded, wherever something can be wrong: stage2 is smaller for it.
+#[inline(never)]
+fn wrong(field: &'static str, found: u64, expected: &'static str) -> Box<BootError> {
+    BootError::DynamicTable { field, found, expected }.into()
 }
