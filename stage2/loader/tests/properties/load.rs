@@ -212,7 +212,7 @@ proptest! {
         } else {
             (PieceKind::Kernel, file.len() as u64)
         };
-        prop_assert_eq!(damaged_piece(machine.load().0), Some(expected.into()));
+        prop_assert_eq!(damaged_piece(machine.load().0), Some(expected));
     }
 
     #[test]
@@ -301,7 +301,7 @@ proptest! {
         });
         prop_assume!(damaged.is_some());
         let expected = (PieceKind::CommandLine, text.len() as u64);
-        prop_assert_eq!(damaged_piece(machine.load_command_line(0x20_0000)), Some(expected.into()));
+        prop_assert_eq!(damaged_piece(machine.load_command_line(0x20_0000)), Some(expected));
     }
 }
 
