@@ -18,6 +18,7 @@ mod foreign;
 mod gdb;
 mod kernel;
 mod linked;
+mod migrated;
 mod new;
 mod other_loaders;
 mod parts;
@@ -153,6 +154,7 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         commands::tests(),
         runner::tests(),
         new::tests(),
+        migrated::tests(),
         gdb::tests(),
     ];
     let trial = |Test { name, is_slow, lack, run }: Test| {

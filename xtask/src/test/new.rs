@@ -49,7 +49,7 @@ fn project_boots_and_tests_itself(scene: &Scene) -> Result<()> {
 }
 
 /// Cargo of the toolchain that builds kernels here, in a project.
-fn cargo(folder: &Path) -> Result<Command> {
+pub(super) fn cargo(folder: &Path) -> Result<Command> {
     let shell = Shell::new()?;
     let (toolchain, _) = Toolchain::find_quietly(&shell)?;
     let mut command: Command = toolchain.cargo(&shell).into();

@@ -6,13 +6,14 @@ use x86_64::structures::paging::mapper::MapToError;
 use x86_64::structures::paging::{FrameAllocator, Mapper, Page, PageTableFlags, Size4KiB};
 
 const HEAP_START: u64 = 0x4444_4444_0000;
-const HEAP_LEN: usize = 100 * 1024;
+/// How many bytes it has.
+pub const HEAP_LEN: usize = 100 * 1024;
 
 #[global_allocator]
 static ALLOCATOR: LockedHeap = LockedHeap::empty();
 
 /// Maps its pages, and hands them to the allocator.
-pub(crate) fn init(
+pub fn init(
     mapper: &mut impl Mapper<Size4KiB>,
     frames: &mut impl FrameAllocator<Size4KiB>,
 ) -> Result<(), MapToError<Size4KiB>> {

@@ -8,7 +8,7 @@ use x86_64::structures::gdt::{Descriptor, GlobalDescriptorTable};
 use x86_64::structures::tss::TaskStateSegment;
 
 /// Which of the TSS's stacks a double fault is handled on.
-pub(crate) const DOUBLE_FAULT_IST_INDEX: u16 = 0;
+pub const DOUBLE_FAULT_IST_INDEX: u16 = 0;
 
 const STACK_LEN: usize = 4096 * 5;
 static mut STACK: [u8; STACK_LEN] = [0; STACK_LEN];
@@ -17,7 +17,7 @@ static TSS: Once<TaskStateSegment> = Once::new();
 static GDT: Once<GlobalDescriptorTable> = Once::new();
 
 /// Puts them in place of the loader's. SS keeps what the loader left in it.
-pub(crate) fn init() {
+pub fn init() {
     let tss = TSS.call_once(|| {
         let mut tss = TaskStateSegment::new();
         let top = VirtAddr::from_ptr(&raw const STACK) + STACK_LEN as u64;

@@ -22,17 +22,17 @@ static TICKS: AtomicU64 = AtomicU64::new(0);
 static KEY: AtomicU8 = AtomicU8::new(0);
 
 /// Timer interrupts so far.
-pub(crate) fn ticks() -> u64 {
+pub fn ticks() -> u64 {
     TICKS.load(Relaxed)
 }
 
 /// The last scan code that the keyboard sent; 0 for none.
-pub(crate) fn last_key() -> u8 {
+pub fn last_key() -> u8 {
     KEY.load(Relaxed)
 }
 
 /// Loads the table, and lets timer and keyboard through. They come when interrupts are enabled.
-pub(crate) fn init() {
+pub fn init() {
     let idt = IDT.call_once(|| {
         let mut idt = InterruptDescriptorTable::new();
         idt.breakpoint.set_handler_fn(breakpoint);
@@ -86,4 +86,31 @@ extern "x86-interrupt" fn keyboard(_frame: InterruptStackFrame) {
     // SAFETY: this takes the scan code.
     KEY.store(unsafe { Port::new(0x60).read() }, Relaxed);
     out(PIC1_COMMAND, END_OF_INTERRUPT);
+}
+
+#[test_case]
+fn a_breakpoint_is_survived() {
+    x86_64::instructions::interrupts::int3();
+}
+
+#[test_case]
+fn the_timer_ticks() {
+    let later = ticks() + 3;
+    while ticks() < later {
+        x86_64::instructions::hlt();
+    }
+}
+
+/// The keyboard controller sends what it is given as if it were a key's scan code.
+#[test_case]
+fn a_key_arrives() {
+    const COMMAND: u16 = 0x64;
+    const DATA: u16 = 0x60;
+    const SEND: u8 = 0xd2;
+    const SCAN_CODE: u8 = 0x1e;
+    out(COMMAND, SEND);
+    out(DATA, SCAN_CODE);
+    while last_key() != SCAN_CODE {
+        x86_64::instructions::hlt();
+    }
 }

@@ -1,19 +1,12 @@
-//! A kernel written for the crate `bootloader` 0.9, in the way of the tutorials: segments, interrupts, paging, a heap, and
-//! text at 0xb8000.
-//!
-//! It knows nothing of Doorstep. It checks itself, waits for a key, and ends QEMU with success.
+//! The kernel itself: uses all that is in the library, checks itself, waits for a key, and ends QEMU with success.
 
 #![no_std]
 #![no_main]
-#![feature(abi_x86_interrupt)]
+#![feature(custom_test_frameworks)]
+#![test_runner(tutorial_kernel::test_runner)]
+#![reexport_test_harness_main = "test_main"]
 
 extern crate alloc;
-
-mod allocator;
-mod gdt;
-mod interrupts;
-mod memory;
-mod output;
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
@@ -21,7 +14,8 @@ use alloc::vec::Vec;
 use bootloader::bootinfo::MemoryRegionType;
 use bootloader::{BootInfo, entry_point};
 use core::panic::PanicInfo;
-use memory::BootInfoFrameAllocator;
+use tutorial_kernel::memory::BootInfoFrameAllocator;
+use tutorial_kernel::{allocator, interrupts, memory, output, println};
 use x86_64::VirtAddr;
 use x86_64::instructions::hlt;
 use x86_64::registers::segmentation::{SS, Segment};
@@ -33,8 +27,7 @@ fn kernel_main(boot_info: &'static BootInfo) -> ! {
     println!("Hello World!");
     check_memory_map(boot_info);
 
-    gdt::init();
-    interrupts::init();
+    tutorial_kernel::init();
     assert_eq!(SS::get_reg().0, 0, "the stack segment is nobody's business in long mode");
     x86_64::instructions::interrupts::int3();
 
@@ -61,7 +54,9 @@ fn kernel_main(boot_info: &'static BootInfo) -> ! {
     assert_eq!(Rc::strong_count(&shared), 1);
     println!("heap at {:p}", boxed);
 
-    x86_64::instructions::interrupts::enable();
+    #[cfg(test)]
+    test_main();
+
     while interrupts::ticks() < 5 {
         hlt();
     }
@@ -93,8 +88,22 @@ fn check_memory_map(boot_info: &BootInfo) {
     assert!(boot_info.tls_template().is_none());
 }
 
+#[cfg(not(test))]
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     println!("{info}");
     output::exit(false)
+}
+
+#[cfg(test)]
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    tutorial_kernel::test_panic_handler(info)
+}
+
+#[test_case]
+fn the_heap_gives_memory_back() {
+    for index in 0..2 * allocator::HEAP_LEN {
+        assert_eq!(*Box::new(index), index);
+    }
 }

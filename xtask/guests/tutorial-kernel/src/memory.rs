@@ -11,7 +11,7 @@ use x86_64::{PhysAddr, VirtAddr};
 ///
 /// # Safety
 /// All physical memory has to be mapped at `offset`. To be called once.
-pub(crate) unsafe fn init(offset: VirtAddr) -> OffsetPageTable<'static> {
+pub unsafe fn init(offset: VirtAddr) -> OffsetPageTable<'static> {
     let (frame, _) = Cr3::read();
     let table: *mut PageTable = (offset + frame.start_address().as_u64()).as_mut_ptr();
     // SAFETY: the caller vouches for the window, and for this being the only reference.
@@ -19,7 +19,7 @@ pub(crate) unsafe fn init(offset: VirtAddr) -> OffsetPageTable<'static> {
 }
 
 /// Hands out the usable frames of the memory map.
-pub(crate) struct BootInfoFrameAllocator {
+pub struct BootInfoFrameAllocator {
     memory_map: &'static MemoryMap,
     next: usize,
 }
@@ -27,7 +27,7 @@ pub(crate) struct BootInfoFrameAllocator {
 impl BootInfoFrameAllocator {
     /// # Safety
     /// What the map calls usable has to be unused. To be called once.
-    pub(crate) unsafe fn init(memory_map: &'static MemoryMap) -> Self {
+    pub unsafe fn init(memory_map: &'static MemoryMap) -> Self {
         Self { memory_map, next: 0 }
     }
 
@@ -51,10 +51,7 @@ unsafe impl FrameAllocator<Size4KiB> for BootInfoFrameAllocator {
 }
 
 /// Maps the screen to one more page, and writes "New!" there.
-pub(crate) fn show_through_a_new_page(
-    mapper: &mut OffsetPageTable<'_>,
-    frames: &mut impl FrameAllocator<Size4KiB>,
-) {
+pub fn show_through_a_new_page(mapper: &mut OffsetPageTable<'_>, frames: &mut impl FrameAllocator<Size4KiB>) {
     let page = Page::<Size4KiB>::containing_address(VirtAddr::new(0xdea_dbea_f000));
     let screen = PhysFrame::containing_address(PhysAddr::new(0xb8000));
     // SAFETY: the page is free; two mappings of the screen do no harm.

@@ -69,24 +69,48 @@ fn send(byte: u8) {
     unsafe { Port::new(0x3f8).write(byte) };
 }
 
-/// For `println!`.
-pub(crate) fn print(arguments: fmt::Arguments<'_>) {
+/// For `print!`.
+pub fn print(arguments: fmt::Arguments<'_>) {
     x86_64::instructions::interrupts::without_interrupts(|| {
         let _ = WRITER.lock().write_fmt(arguments);
     });
 }
 
+/// Prints a text.
+#[macro_export]
+macro_rules! print {
+    ($($arguments:tt)*) => { $crate::output::print(format_args!($($arguments)*)) };
+}
+
 /// Prints a line.
 #[macro_export]
 macro_rules! println {
-    ($($arguments:tt)*) => { $crate::output::print(format_args!("{}\n", format_args!($($arguments)*))) };
+    ($($arguments:tt)*) => { $crate::print!("{}\n", format_args!($($arguments)*)) };
 }
 
 /// Ends QEMU: with exit code 33 for success, else 35.
-pub(crate) fn exit(is_success: bool) -> ! {
+pub fn exit(is_success: bool) -> ! {
     // SAFETY: nothing else answers at this port on the machines that tests run on.
     unsafe { Port::new(0xf4).write(if is_success { 0x10u32 } else { 0x11 }) };
     loop {
         hlt();
+    }
+}
+
+#[test_case]
+fn many_lines_scroll() {
+    for line in 0..200 {
+        println!("line {line}");
+    }
+}
+
+#[test_case]
+fn text_is_on_the_screen() {
+    const TEXT: &str = "a line of text";
+    println!("\n{TEXT}");
+    for (column, byte) in TEXT.bytes().enumerate() {
+        // SAFETY: the cell is on the screen.
+        let cell = unsafe { WRITER.lock().cells.add((HEIGHT - 2) * WIDTH + column).read_volatile() };
+        assert_eq!(cell.character, byte);
     }
 }
