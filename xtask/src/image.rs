@@ -4,11 +4,14 @@
 //! the pieces together. Same input, same bytes.
 
 mod atomic_write;
+mod desk_check;
 mod disk_image;
 mod kernel_note;
 mod overwriting;
+mod stack_header;
 
 pub(crate) use atomic_write::write_atomically;
+pub(crate) use desk_check::check_kernel;
 pub(crate) use disk_image::{DiskImage, Image, Stages};
 
 use crate::bare_metal::{Builder, KERNEL, Profile, STAGE_FOLDER, STAGE1, STAGE2, both, read};
@@ -21,8 +24,6 @@ use anyhow::{Context, Result};
 use boot_info::KernelConfig;
 use clap::Args;
 use loader::checksum::crc32;
-use loader::elf::{Kernel, headers_len};
-use loader::plan::{self, AddressPlan, Machine};
 use overwriting::{Role, refuse_overwriting};
 use std::path::{self, Path, PathBuf};
 use std::process::ExitCode;
@@ -91,6 +92,7 @@ impl Overrides {
                 ..config
             },
             command_line: self.cmdline.clone().unwrap_or_else(|| said.command_line.clone()),
+            ..*said
         }
     }
 }
@@ -250,8 +252,7 @@ fn make(
     build_stages: impl FnOnce(&Builder<'_>) -> Result<[Vec<u8>; 2]>,
 ) -> Result<(DiskImage, ElfFiles)> {
     // A kernel that would be refused is refused before anything is built.
-    let Boot { config, command_line } = boot;
-    let given = contents.kernel.as_deref().map(|path| read_kernel(path, config)).transpose()?;
+    let given = contents.kernel.as_deref().map(|path| read_kernel(path, boot)).transpose()?;
     let toolchain = Toolchain::find(shell)?;
     let builder = Builder { checkout, toolchain: &toolchain };
     let (stages, kernel) = both(
@@ -260,52 +261,35 @@ fn make(
             Some(kernel) => Ok(kernel),
             None => {
                 builder.kernels(&KERNEL, contents.profile)?;
-                read_kernel(&KERNEL.elf_file(checkout, contents.profile.folder()), config)
+                read_kernel(&KERNEL.elf_file(checkout, contents.profile.folder()), boot)
             }
         },
     );
     let ([stage1, stage2], kernel) = (stages?, kernel?);
-    let image = image(shell, &Stages::flatten(&stage1, &stage2)?, &kernel, *config, command_line)?;
+    let image = image(shell, &Stages::flatten(&stage1, &stage2)?, &kernel, boot)?;
     Ok((image, ElfFiles { stage1, stage2, kernel }))
 }
 
 /// Reads a kernel that the loader will take.
-fn read_kernel(path: &Path, config: &KernelConfig) -> Result<Vec<u8>> {
+fn read_kernel(path: &Path, boot: &Boot) -> Result<Vec<u8>> {
     let kernel = read(path)?;
-    kernel_note::resolve(&kernel, *config)
+    resolve(&kernel, boot)
         .and_then(|config| check_kernel(&kernel, &config))
         .with_context(|| Checkout::display(path))?;
     Ok(kernel)
 }
 
 /// What a kernel asks for: what was said of it, and what its file says itself.
-pub(crate) fn resolve(kernel: &[u8], config: KernelConfig) -> Result<KernelConfig> {
-    kernel_note::resolve(kernel, config)
+pub(crate) fn resolve(kernel: &[u8], boot: &Boot) -> Result<KernelConfig> {
+    let config = kernel_note::resolve(kernel, boot.config)?;
+    let asked = if boot.is_stack_len_said { None } else { stack_header::stack_len(kernel)? };
+    Ok(KernelConfig { stack_len: asked.unwrap_or(config.stack_len), ..config })
 }
 
 /// The image of a kernel, which has passed the desk check, without what the loader would not load.
-pub(crate) fn image(
-    shell: &Shell,
-    stages: &Stages,
-    kernel: &[u8],
-    config: KernelConfig,
-    command_line: &str,
-) -> Result<DiskImage> {
-    let config = kernel_note::resolve(kernel, config)?;
+pub(crate) fn image(shell: &Shell, stages: &Stages, kernel: &[u8], boot: &Boot) -> Result<DiskImage> {
+    let config = resolve(kernel, boot)?;
     let stripped = strip(shell, kernel).context("cannot strip the kernel")?;
     check_kernel(&stripped, &config).context("the kernel, stripped of its debug sections")?;
-    Image { stages, kernel: &stripped, config, command_line }.build()
-}
-
-/// The desk check: what stage2 would say of this kernel.
-pub(crate) fn check_kernel(kernel: &[u8], config: &KernelConfig) -> Result<()> {
-    let headers = &kernel[..usize::try_from(headers_len(kernel))?];
-    let mut kernel = Kernel::parse(headers, kernel.len() as u64)?;
-    if !config.allow_write_execute {
-        kernel.check_rights()?;
-    }
-    let slide = plan::kernel_slide(&kernel, None)?;
-    kernel.slide_by(slide);
-    AddressPlan::new(&kernel, config, &Machine::LEAST)?;
-    Ok(())
+    Image { stages, kernel: &stripped, config, command_line: &boot.command_line }.build()
 }

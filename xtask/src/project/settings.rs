@@ -26,6 +26,8 @@ pub(crate) struct Settings {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Boot {
     pub(crate) config: KernelConfig,
+    /// Whether somebody chose the stack's length: then it does not matter what the kernel's file says.
+    pub(crate) is_stack_len_said: bool,
     pub(crate) command_line: String,
 }
 
@@ -108,6 +110,7 @@ impl Settings {
         Ok(Self {
             boot: Boot {
                 config: config(&ours, &bootloader, is_for_bootloader || bootloader.is_there())?,
+                is_stack_len_said: ours.has("stack-size") || bootloader.has("kernel-stack-size"),
                 command_line: ours
                     .get("command-line", "a string", |value| value.as_str().map(str::to_owned))?
                     .unwrap_or_default(),
@@ -254,6 +257,7 @@ mod tests {
                     keep_screen: true,
                     ..KernelConfig::DEFAULT
                 },
+                is_stack_len_said: true,
                 command_line: "log=debug".to_owned(),
             },
             program: Program {
@@ -301,6 +305,7 @@ mod tests {
         assert_eq!(Settings::parse(&toml::Table::new(), true).unwrap().boot.config.stack_len, 2 << 20);
         let pages = parse("[package.metadata.bootloader]\nkernel-stack-size = 128").unwrap();
         assert_eq!(pages.boot.config.stack_len, 128 * 4096);
+        assert!(pages.boot.is_stack_len_said);
     }
 
     #[test]

@@ -38,6 +38,11 @@ impl<'a> Table<'a> {
         self.entries.is_some()
     }
 
+    /// Whether the table has this key.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.entries.is_some_and(|entries| entries.contains_key(key))
+    }
+
     /// The value of a key, if it is there.
     pub(crate) fn get<T>(
         &self,

@@ -11,6 +11,7 @@ use crate::flatten::flatten;
 use crate::guest::Machine;
 use crate::image::{self, DiskImage, Image, Stages};
 use crate::interrupt;
+use crate::project::Boot;
 use crate::temporary::TemporaryFolder;
 use crate::toolchain::Toolchain;
 use anyhow::{Context, Result};
@@ -129,7 +130,8 @@ impl Scene {
     /// An image of a kernel, made as `cargo xtask image` makes it.
     pub(crate) fn image(&self, kernel: &[u8], command_line: &str) -> Result<DiskImage> {
         image::check_kernel(kernel, &KernelConfig::DEFAULT)?;
-        image::image(&Shell::new()?, &self.parts.stages, kernel, KernelConfig::DEFAULT, command_line)
+        let boot = Boot { command_line: command_line.to_owned(), ..Boot::default() };
+        image::image(&Shell::new()?, &self.parts.stages, kernel, &boot)
     }
 
     /// An image of a kernel that asks for something.

@@ -4,6 +4,7 @@ use super::Test;
 use super::parts::Scene;
 use crate::bare_metal::{RECURSIVE_KERNEL, TUTORIAL_KERNEL, read};
 use crate::guest::Machine;
+use crate::project::Boot;
 use crate::strip::find_objcopy;
 use crate::{child, image};
 use anyhow::{Result, ensure};
@@ -50,7 +51,7 @@ fn without_a_note(scene: &Scene) -> Result<()> {
     child::run(&mut cmd!(shell, "{objcopy} {remove} --strip-all {marked} {unmarked}").into())?;
     let theirs = Protocol::BOOTLOADER_0_9;
     for (kernel, expected) in [(marked, theirs), (by_symbol, theirs), (unmarked, Protocol::DOORSTEP)] {
-        let found = image::resolve(&read(&kernel)?, KernelConfig::DEFAULT)?;
+        let found = image::resolve(&read(&kernel)?, &Boot::default())?;
         let expected = KernelConfig { protocol: expected, ..KernelConfig::DEFAULT };
         ensure!(found == expected, "found {found:?}, expected {expected:?}");
     }

@@ -1,0 +1,70 @@
+//! The desk check: what stage2 would say of a kernel, said by the loader's own code.
+
+use anyhow::Result;
+use boot_info::{KernelConfig, KernelSegment};
+use loader::elf::{Kernel, headers_len};
+use loader::load::{LoadedKernel, PhysicalMemory};
+use loader::plan::{self, AddressPlan, Machine};
+use loader::relocate::relocate;
+
+/// Refuses what the loader would refuse on every machine.
+pub(crate) fn check_kernel(file: &[u8], config: &KernelConfig) -> Result<()> {
+    let headers = &file[..usize::try_from(headers_len(file))?];
+    let mut kernel = Kernel::parse(headers, file.len() as u64)?;
+    if !config.allow_write_execute {
+        kernel.check_rights()?;
+    }
+    let slide = plan::kernel_slide(&kernel, None)?;
+    kernel.slide_by(slide);
+    AddressPlan::new(&kernel, config, &Machine::LEAST)?;
+    check_relocations(file, kernel)
+}
+
+/// Loads a position-independent kernel and relocates it, as far as machines can have memory for it.
+fn check_relocations(file: &[u8], kernel: Kernel) -> Result<()> {
+    /// The loader loads below this address.
+    const MEMORY_MAX: u64 = 4 << 30;
+    let needed = kernel.page_runs.iter().fold(0, |sum: u64, run| sum.saturating_add(run.len));
+    if !kernel.is_position_independent || needed > MEMORY_MAX {
+        return Ok(());
+    }
+    let mut loaded = LoadedKernel { kernel, ..LoadedKernel::EMPTY };
+    let mut physical_addr = 0;
+    for run in &loaded.kernel.page_runs {
+        let (virtual_addr, len, rights) = (run.virtual_addr, run.len, run.rights);
+        loaded.pieces.push(KernelSegment { virtual_addr, physical_addr, len, rights, reserved: 0 });
+        physical_addr += len;
+    }
+    let mut memory = Memory(vec![0; usize::try_from(needed)?]);
+    for segment in &loaded.kernel.segments {
+        let range = segment.file_range();
+        let bytes = &file[usize::try_from(range.start)?..usize::try_from(range.end)?];
+        loaded.overwrite(&mut memory, segment.virtual_addr, bytes);
+    }
+    Ok(relocate(&mut memory, &loaded)?)
+}
+
+/// Physical memory from address 0 on, all zeros at first.
+struct Memory(Vec<u8>);
+
+impl Memory {
+    #[expect(clippy::cast_possible_truncation, reason = "the host's addresses have 64 bits")]
+    fn range(&mut self, addr: u64, len: u64) -> &mut [u8] {
+        &mut self.0[addr as usize..][..len as usize]
+    }
+}
+
+impl PhysicalMemory for Memory {
+    fn write(&mut self, addr: u64, bytes: &[u8]) {
+        self.range(addr, bytes.len() as u64).copy_from_slice(bytes);
+    }
+
+    fn zero(&mut self, addr: u64, len: u64) {
+        self.range(addr, len).fill(0);
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the host's addresses have 64 bits")]
+    fn bytes(&self, addr: u64, len: u64) -> &[u8] {
+        &self.0[addr as usize..][..len as usize]
+    }
+}
