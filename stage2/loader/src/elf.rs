@@ -153,12 +153,6 @@ pub struct VirtualRange {
 
 impl VirtualRange {
     pub(crate) const EMPTY: Self = Self { addr: 0, len: 0 };
-
-    /// Its whole pages; none where it has none.
-    fn pages(&self) -> Range<u64> {
-        let end = self.addr.saturating_add(self.len) / PAGE * PAGE;
-        self.addr.checked_next_multiple_of(PAGE).unwrap_or(end)..end
-    }
 }
 
 impl Kernel {
@@ -296,7 +290,7 @@ impl Kernel {
             push_run(runs, start, end, segment.rights);
         }
         // No more than one run is parted: what is protected lies in one segment.
-        let protected = self.relro.pages();
+        let protected = protected_pages(&self.relro, &self.segments);
         let holds = |run: &PageRun| {
             run.rights == SegmentRights::READ_WRITE
                 && run.virtual_addr <= protected.start
@@ -319,6 +313,17 @@ impl Kernel {
             }
         }
     }
+}
+
+/// The pages that hold what only relocations write to and nothing else, as far as linkers see to that: what they put before
+/// it lies in other pages, and the rest of its last page is left for what follows.
+fn protected_pages(relro: &VirtualRange, segments: &[Segment]) -> Range<u64> {
+    let first = relro.addr / PAGE * PAGE;
+    let is_shared = segments
+        .iter()
+        .any(|segment| segment.virtual_addr.max(first) < relro.addr && segment.last_addr() >= first);
+    let start = if is_shared { first.wrapping_add(PAGE) } else { first };
+    start..relro.addr.saturating_add(relro.len) / PAGE * PAGE
 }
 
 /// How much of a file has to be read before its headers can be parsed: up to the end of its program header table, as far as
@@ -500,5 +505,35 @@ fn push_run(runs: &mut PageRuns, start: u64, end: u64, rights: SegmentRights) {
             last.len += end - start
         }
         _ => runs.push(PageRun { virtual_addr: start, len: end - start, rights }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relro_has_its_first_page_unless_others_come_before_it_there() {
+        let segment = |virtual_addr, memory_len| Segment {
+            index: 0,
+            file_offset: 0,
+            file_len: 0,
+            virtual_addr,
+            memory_len,
+            rights: SegmentRights::READ_WRITE,
+        };
+        let pages = |addr, len, segments: &[Segment]| protected_pages(&VirtualRange { addr, len }, segments);
+        // As rust-lld and GNU ld link: it begins its segment, which begins amid a page, and ends a page.
+        assert_eq!(pages(0x20b8, 0xf48, &[segment(0x20b8, 0x1000)]), 0x2000..0x3000);
+        assert_eq!(pages(0x2000, 0x1000, &[segment(0x1000, 0x2000)]), 0x2000..0x3000);
+        // Variables come before it, in its segment or in another one.
+        assert_eq!(pages(0x20b8, 0x1f48, &[segment(0x2000, 0x3000)]), 0x3000..0x4000);
+        assert_eq!(
+            pages(0x20b8, 0x1f48, &[segment(0x1000, 0x1001), segment(0x20b8, 0x3000)]),
+            0x3000..0x4000
+        );
+        // What shares its last page with others stays as it is.
+        assert_eq!(pages(0x2000, 0x1800, &[segment(0x2000, 0x3000)]), 0x2000..0x3000);
+        assert!(pages(0x20b8, 0x100, &[segment(0x20b8, 0x1000)]).is_empty());
     }
 }
