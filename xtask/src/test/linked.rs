@@ -5,15 +5,20 @@ use super::Test;
 use super::foreign::{link, link_archive};
 use super::parts::Scene;
 use crate::bare_metal::read;
+use crate::child;
 use crate::guest::Machine;
-use anyhow::{Context, Result, ensure};
+use crate::image;
+use crate::project::Boot;
+use anyhow::{Context, Result, bail, ensure};
 use boot_info::KernelConfig;
 use elf::ElfBytes;
 use elf::endian::LittleEndian;
 use std::collections::BTreeSet;
+use std::env;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
+use xshell::{Shell, cmd};
 
 const OK: &str = "foreign kernel ok, payload of 0 bytes";
 
@@ -35,6 +40,26 @@ const ONE_SEGMENT: &str = "
         .data : { *(.data .data.*) } :all
         .bss : { *(.bss .bss.*) } :all
         /DISCARD/ : { *(.eh_frame*) }
+    }";
+
+/// What the large code model may put anywhere lies 1 TiB from the rest.
+const FAR_AWAY: &str = "
+    SECTIONS {
+        . = 0x200000;
+        .text : { *(.text .text.*) }
+        . = ALIGN(4096);
+        .rodata : { *(.rodata .rodata.*) }
+        . = ALIGN(4096);
+        .data : { *(.data .data.* .got .got.*) }
+        .bss : { *(.bss .bss.*) }
+        . = 0x10000000000;
+        .ltext : { *(.ltext .ltext.*) }
+        . = ALIGN(4096);
+        .lrodata : { *(.lrodata .lrodata.*) }
+        . = ALIGN(4096);
+        .ldata : { *(.ldata .ldata.*) }
+        .lbss : { *(.lbss .lbss.*) }
+        /DISCARD/ : { *(.eh_frame* .gcc_except_table*) }
     }";
 
 const ALLOWED: KernelConfig = KernelConfig { allow_write_execute: true, ..KernelConfig::DEFAULT };
@@ -61,6 +86,12 @@ pub(crate) fn tests() -> Vec<Test> {
         }),
         Test::new("linked::static_pie_at_random_addresses", random_addresses),
         Test::new("linked::many_segments", many_segments),
+        Test::new("linked::relro_is_read_only", relro_is_read_only),
+        Test::new("linked::stack_size", stack_size),
+        Test::new("linked::with_the_large_code_model", |scene| large_code_model(scene, &[])),
+        Test::new("linked::with_the_large_code_model_far_away", |scene| {
+            large_code_model(scene, &script(scene, FAR_AWAY)?)
+        }),
         Test::new("linked::unknown_relocation", |scene| {
             // R_X86_64_GLOB_DAT in place of R_X86_64_RELATIVE.
             let message = "boot error E55: relocation of type 6 (R_X86_64_GLOB_DAT) at 0x";
@@ -125,6 +156,7 @@ pub(crate) fn tests() -> Vec<Test> {
                  . = 0x400000;
                  .text : { *(.text .text.*) } :text
                  .rodata : { *(.rodata .rodata.*) } :rodata
+                 . = ALIGN(4096);
                  .data : { *(.data .data.*) } :data
                  . = ALIGN(4096);
                  .bss (NOLOAD) : { *(.bss .bss.*) } :one
@@ -184,7 +216,7 @@ fn is_refused(scene: &Scene, options: &[String]) -> Result<()> {
     const WAYS_OUT: [&str; 4] = ["E47: segment ", "without -N", "PHDRS separate FLAGS", "--allow-wx"];
     let kernel = read(&link_with(scene, options)?)?;
     let Err(error) = scene.configured_image(&kernel, KernelConfig::DEFAULT) else {
-        anyhow::bail!("the desk check finds nothing wrong")
+        bail!("the desk check finds nothing wrong")
     };
     let sentence = error.to_string();
     ensure!(WAYS_OUT.iter().all(|way| sentence.contains(way)), "{sentence}");
@@ -202,7 +234,7 @@ fn boots_as_allowed(scene: &Scene, options: &[String]) -> Result<()> {
 fn small_pages(scene: &Scene) -> Result<()> {
     let kernel = link(scene, &["-zmax-page-size=16", "-n", "--no-rosegment"])?;
     let Err(error) = scene.configured_image(&read(&kernel)?, KernelConfig::DEFAULT) else {
-        anyhow::bail!("the desk check finds nothing wrong")
+        bail!("the desk check finds nothing wrong")
     };
     let sentence = error.to_string();
     ensure!(sentence.starts_with("E48: segment ") && sentence.contains("--allow-wx"), "{sentence}");
@@ -216,7 +248,7 @@ fn boot_pie(scene: &Scene, options: &[&str], config: KernelConfig) -> Result<Str
     boots(scene, &kernel, config, OK)
 }
 
-/// A PIE with a spoilt section is refused before anything of it runs.
+/// A PIE with a spoilt section is refused at the desk and by stage2, in the same words.
 fn spoiled_pie(scene: &Scene, section: &str, spoil: fn(&mut [u8]), message: &str) -> Result<()> {
     let options = ["-pie", "--no-dynamic-linker", "-ztext"];
     let path = link_archive(scene, &scene.parts.foreign_kernels_anywhere, &options)?;
@@ -228,6 +260,12 @@ fn spoiled_pie(scene: &Scene, section: &str, spoil: fn(&mut [u8]), message: &str
         start..start + usize::try_from(header.sh_size)?
     };
     spoil(&mut kernel[range]);
+    let Err(error) = image::check_kernel(&kernel, &KernelConfig::DEFAULT) else {
+        bail!("the desk check finds nothing wrong")
+    };
+    let sentence = format!("boot error {error}");
+    ensure!(sentence.starts_with(message), "{sentence}");
+    let message = &sentence;
     scene.boot(&scene.unchecked_image(&kernel)?, Machine::default())?.says(message)
 }
 
@@ -273,4 +311,67 @@ fn many_segments(scene: &Scene) -> Result<()> {
         .replace("/DISCARD/", &format!("{sections} /DISCARD/"));
     let kernel = link_with(scene, &script(scene, &text)?)?;
     boots(scene, &kernel, KernelConfig::DEFAULT, OK).map(drop)
+}
+
+/// What only relocations write to, also where it begins amid a page, and also in a kernel that has to be where it is.
+fn relro_is_read_only(scene: &Scene) -> Result<()> {
+    let ways: [&[&str]; 2] = [&["-pie", "--no-dynamic-linker", "-ztext"], &[]];
+    for way in ways {
+        let options = [way, &["-zrelro", "--defsym=relro_word=RELOCATED"]].concat();
+        let kernel = link_archive(scene, &scene.parts.foreign_kernels_anywhere, &options)?;
+        boots(scene, &kernel, KernelConfig::DEFAULT, "RELRO at 0x")?;
+    }
+    Ok(())
+}
+
+/// The linker's option is the kernel's stack size, unless another one is said; one that is out of range is refused.
+fn stack_size(scene: &Scene) -> Result<()> {
+    let linked = |len: &str, told: &str| -> Result<Vec<u8>> {
+        let (size, told) = (format!("-zstack-size={len}"), format!("--defsym=stack_len={told}"));
+        read(&link(scene, &[&size, &told])?)
+    };
+    let shell = Shell::new()?;
+    let image = |kernel: &[u8], boot: &Boot| image::image(&shell, &scene.parts.stages, kernel, boot);
+    let said = KernelConfig { stack_len: 0x3000, ..KernelConfig::DEFAULT };
+    let said = Boot { config: said, is_stack_len_said: true, ..Boot::default() };
+    for (kernel, boot, says) in [
+        (linked("0x5001", "0x5001")?, &Boot::default(), "stack of 0x5001 bytes"),
+        (linked("0x400000", "0x400000")?, &Boot::default(), "stack of 0x400000 bytes"),
+        (linked("0x400000", "0x3000")?, &said, "stack of 0x3000 bytes"),
+    ] {
+        let mut booted = scene.boot(&image(&kernel, boot)?, Machine::default())?;
+        booted.wait_for_success()?;
+        booted.wait_for(says)?;
+    }
+    let Err(error) = image(&linked("0x4000001", "0")?, &Boot::default()) else {
+        bail!("a stack of more than 64 MiB is taken")
+    };
+    let sentence = error.to_string();
+    ensure!(
+        sentence.starts_with("PT_GNU_STACK: p_memsz is 0x4000001, expected at most 0x4000000"),
+        "{sentence}"
+    );
+    Ok(())
+}
+
+/// The same kernel, compiled for addresses anywhere: `.ltext`, `.lrodata`, `.ldata`, `.lbss`.
+fn large_code_model(scene: &Scene, options: &[String]) -> Result<()> {
+    let source = scene.parts.checkout.root.join("xtask/guests/foreign-kernel/src/checked.rs");
+    let archive = scene.folder().join("libchecked_kernel.a");
+    let shell = Shell::new()?;
+    // For the host, whose `core` need not be compiled first. It knows of unwinding, which happens nowhere.
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let code = ["-Ccode-model=large", "-Crelocation-model=static", "-Cpanic=abort", "-Copt-level=2"];
+    let command =
+        cmd!(shell, "{rustc} --edition 2024 --crate-type staticlib {code...} {source} -o {archive}");
+    child::run(&mut command.into())?;
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let options = [&options[..], &["--defsym=rust_eh_personality=0"]].concat();
+    let kernel = link_archive(scene, scene.folder(), &options)?;
+    ensure!(has_section(&read(&kernel)?, ".ldata")?, "the code model has no effect");
+    boots(scene, &kernel, KernelConfig::DEFAULT, OK).map(drop)
+}
+
+fn has_section(kernel: &[u8], name: &str) -> Result<bool> {
+    Ok(ElfBytes::<LittleEndian>::minimal_parse(kernel)?.section_header_by_name(name)?.is_some())
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 pub(crate) fn tests() -> Vec<Test> {
     vec![
@@ -101,7 +101,7 @@ fn project_tests_itself(scene: &Scene) -> Result<()> {
         fs::write(path, text)?;
     }
 
-    let output = child::output(cargo(&folder)?.arg("test"))?;
+    let output = child::output(quick_cargo(&folder)?.arg("test"))?;
     let (told, errors) = both(&output);
     ensure!(output.status.success(), "{}\n{told}\n{errors}", output.status);
     // Two tests are whole kernels.
@@ -131,6 +131,13 @@ fn project_tests_itself(scene: &Scene) -> Result<()> {
     Ok(fs::remove_dir_all(folder)?)
 }
 
+/// Cargo without debug information, which nobody looks at here.
+fn quick_cargo(folder: &Path) -> Result<Command> {
+    let mut command = cargo(folder)?;
+    command.env("CARGO_PROFILE_DEV_DEBUG", "false");
+    Ok(command)
+}
+
 /// A file with one change.
 fn change(files: &Files, path: &str, from: &str, to: &str) -> Result<String> {
     let text = files.get(Path::new(path)).with_context(|| format!("no {path}"))?;
@@ -141,7 +148,7 @@ fn change(files: &Files, path: &str, from: &str, to: &str) -> Result<String> {
 /// With another text in a test, `cargo test` fails. What it told on its standard output and error.
 fn fails(folder: &Path, path: &str, text: &str, test: &str) -> Result<(String, String)> {
     fs::write(folder.join(path), text)?;
-    let output = child::output(cargo(folder)?.args(["test", "--test", test]))?;
+    let output = child::output(quick_cargo(folder)?.args(["test", "--test", test]))?;
     let (told, errors) = both(&output);
     ensure!(!output.status.success(), "a failing test passed: {told}\n{errors}");
     Ok((told, errors))

@@ -8,11 +8,15 @@
 //!     --defsym=payload_start=_binary_payload_bin_start --defsym=payload_end=_binary_payload_bin_end
 //! ```
 //!
+//! One that is linked with RELRO names a word that only relocations write to, by `--defsym=relro_word=RELOCATED`; one that
+//! is linked with `-z stack-size` repeats the number, by `--defsym=stack_len=NUMBER`.
+//!
 //! A payload is made of little-endian 64-bit words, of which the last is the sum of the others, modulo 2^64.
 
 #![no_std]
 
 mod exit;
+mod probe;
 
 use core::arch::{asm, global_asm};
 use core::fmt::{self, Write};
@@ -29,17 +33,28 @@ static INITIALISED: AtomicU64 = AtomicU64::new(0xfedc_ba98_7654_3210);
 static ZEROED: [AtomicU64; 32 * 1024] = [const { AtomicU64::new(0) }; 32 * 1024];
 
 global_asm!(
-    ".pushsection .rodata.payload_bounds, \"a\"",
-    // Zero where the linker was given no payload.
-    ".weak payload_start, payload_end",
+    // Where a position-independent kernel has addresses.
+    ".pushsection .data.rel.ro.told, \"aw\"",
+    // Zero where the linker was not told.
+    ".weak payload_start, payload_end, relro_word, stack_len",
     ".balign 8",
     "payload_bounds: .quad payload_start, payload_end",
+    "relro_word_addr: .quad relro_word",
+    "stack_len_told: .quad stack_len",
     ".popsection",
 );
+
+/// An address: in a position-independent kernel, a word that a relocation writes.
+#[unsafe(no_mangle)]
+static RELOCATED: &AtomicU64 = &INITIALISED;
 
 unsafe extern "C" {
     #[link_name = "payload_bounds"]
     static PAYLOAD_BOUNDS: [usize; 2];
+    #[link_name = "relro_word_addr"]
+    static RELRO_WORD: *const u64;
+    #[link_name = "stack_len_told"]
+    static STACK_LEN: usize;
 }
 
 /// Called by the loader, with whatever arguments.
@@ -55,6 +70,9 @@ pub extern "C" fn _start() -> ! {
     }
     assert_eq!(INITIALISED.load(Relaxed), 1, ".data written");
 
+    check_relro();
+    check_stack();
+
     // SAFETY: the assembly above defines it.
     let [payload_start, payload_end] = unsafe { PAYLOAD_BOUNDS };
     if payload_start != 0 {
@@ -68,6 +86,35 @@ pub extern "C" fn _start() -> ! {
 
     let _ = writeln!(Serial, "foreign kernel ok, payload of {} bytes", payload_end - payload_start);
     exit::success()
+}
+
+/// What only relocations write to cannot be written.
+fn check_relro() {
+    // SAFETY: the assembly above defines it.
+    let word = unsafe { RELRO_WORD };
+    if word.is_null() {
+        return;
+    }
+    assert!(!probe::can_be_written(word), "RELRO at {word:p} can be written");
+    assert!(probe::can_be_written(INITIALISED.as_ptr()), ".data written");
+    assert_eq!(black_box(RELOCATED).load(Relaxed), 1, "a relocated address");
+    let _ = writeln!(Serial, "RELRO at {word:p} is read-only");
+}
+
+/// The stack has the length that the linker was told, and no page more.
+fn check_stack() {
+    const PAGE_LEN: usize = 4096;
+    // SAFETY: the assembly above defines it.
+    let len = unsafe { STACK_LEN };
+    if len == 0 {
+        return;
+    }
+    // Not much of it has been used so far.
+    let top = (&raw const len).addr().next_multiple_of(PAGE_LEN);
+    let bottom = top - len.next_multiple_of(PAGE_LEN);
+    assert!(probe::can_be_written(bottom as *const u64), "stack at {bottom:#x}");
+    assert!(!probe::can_be_written((bottom - PAGE_LEN) as *const u64), "a stack longer than {len:#x}");
+    let _ = writeln!(Serial, "stack of {len:#x} bytes");
 }
 
 #[panic_handler]
