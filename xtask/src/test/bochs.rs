@@ -42,6 +42,7 @@ pub(crate) fn tests() -> Vec<Test> {
     }
     for kernel in [
         "entry_state",
+        "machine_state",
         "segment_rights",
         "guard_page",
         "null_page",

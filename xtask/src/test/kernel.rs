@@ -21,10 +21,12 @@ pub(crate) fn tests() -> Vec<Test> {
     ];
     for name in [
         "entry_state",
+        "machine_state",
         "segment_rights",
         "guard_page",
         "null_page",
         "bss_zeroed",
+        "thread_local",
         "physical_memory",
         "frame_allocator",
         "exceptions",

@@ -3,14 +3,19 @@
 #![no_std]
 #![no_main]
 
-use boot_info::BootInfo;
+use boot_info::{BootInfo, MemoryRegionKind};
 use core::arch::x86_64::__cpuid;
 use core::arch::{asm, naked_asm};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use kernel::println;
-use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
+use x86_64::registers::control::{Cr0, Cr0Flags, Cr3, Cr4, Cr4Flags, Efer, EferFlags};
+use x86_64::registers::debug::Dr7;
 use x86_64::registers::rflags::RFlags;
+use x86_64::structures::gdt::DescriptorFlags;
+
+/// Bit 1 of the flags, which means nothing.
+const ALWAYS_SET_FLAG: u64 = 1 << 1;
 
 /// What compiled code would change before it could look.
 #[repr(C)]
@@ -22,6 +27,11 @@ struct EntryState {
     frame_pointer: AtomicU64,
     /// All bits that are set in a selector of a data segment.
     selectors: AtomicU64,
+    /// All bits that are set in the selectors of the task and of a local descriptor table.
+    system_selectors: AtomicU64,
+    code_selector: AtomicU64,
+    /// The operand of SGDT: limit (16 bits), address.
+    descriptor_table: [AtomicU64; 2],
 }
 
 static STATE: EntryState = EntryState {
@@ -31,6 +41,9 @@ static STATE: EntryState = EntryState {
     boot_info_addr: AtomicU64::new(0),
     frame_pointer: AtomicU64::new(u64::MAX),
     selectors: AtomicU64::new(u64::MAX),
+    system_selectors: AtomicU64::new(u64::MAX),
+    code_selector: AtomicU64::new(0),
+    descriptor_table: [const { AtomicU64::new(0) }; 2],
 };
 
 /// Stores the state and goes on in [`run`], with the stack and the argument unchanged.
@@ -55,6 +68,13 @@ extern "C" fn _start() -> ! {
         "mov ecx, gs",
         "or eax, ecx",
         "mov [rip + {state} + {selectors}], rax",
+        "mov eax, cs",
+        "mov [rip + {state} + {code_selector}], rax",
+        "str eax",
+        "sldt ecx",
+        "or eax, ecx",
+        "mov [rip + {state} + {system_selectors}], rax",
+        "sgdt [rip + {state} + {descriptor_table}]",
         // What compiled code needs to tell of a flag that is wrong.
         "cli",
         "cld",
@@ -66,6 +86,9 @@ extern "C" fn _start() -> ! {
         boot_info_addr = const offset_of!(EntryState, boot_info_addr),
         frame_pointer = const offset_of!(EntryState, frame_pointer),
         selectors = const offset_of!(EntryState, selectors),
+        code_selector = const offset_of!(EntryState, code_selector),
+        system_selectors = const offset_of!(EntryState, system_selectors),
+        descriptor_table = const offset_of!(EntryState, descriptor_table),
         run = sym run,
     )
 }
@@ -89,12 +112,21 @@ fn test(boot_info: &'static BootInfo) {
 
     let flags = RFlags::from_bits_retain(STATE.flags.load(Relaxed));
     println!("{flags:?}");
-    assert!(!flags.intersects(RFlags::INTERRUPT_FLAG | RFlags::DIRECTION_FLAG | RFlags::TRAP_FLAG));
+    let of_arithmetic = RFlags::CARRY_FLAG
+        | RFlags::PARITY_FLAG
+        | RFlags::AUXILIARY_CARRY_FLAG
+        | RFlags::ZERO_FLAG
+        | RFlags::SIGN_FLAG
+        | RFlags::OVERFLOW_FLAG;
+    let others = flags - of_arithmetic;
+    assert_eq!(others.bits(), ALWAYS_SET_FLAG, "interrupts off, direction up, no I/O privilege");
 
     assert_eq!(STATE.frame_pointer.load(Relaxed), 0, "RBP ends a backtrace");
     let selectors = STATE.selectors.load(Relaxed);
     println!("SS, DS, ES, FS and GS together {selectors:#x}");
     assert_eq!(selectors, 0, "a kernel's GDT need not have data segments");
+    assert_eq!(STATE.system_selectors.load(Relaxed), 0, "no task, no local descriptor table");
+    check_descriptor_table(boot_info);
 
     let (mut control_word, mut mxcsr) = (0u16, 0u32);
     // SAFETY: each instruction stores as many bytes as its operand has.
@@ -112,30 +144,63 @@ fn test(boot_info: &'static BootInfo) {
 
     let cr0 = Cr0::read();
     println!("{cr0:?}");
-    assert!(cr0.contains(
-        Cr0Flags::PAGING
-            | Cr0Flags::PROTECTED_MODE_ENABLE
-            | Cr0Flags::WRITE_PROTECT
-            | Cr0Flags::NUMERIC_ERROR
+    assert_eq!(
+        cr0,
+        Cr0Flags::PROTECTED_MODE_ENABLE
             | Cr0Flags::MONITOR_COPROCESSOR
-    ));
-    assert!(!cr0.intersects(
-        Cr0Flags::EMULATE_COPROCESSOR
-            | Cr0Flags::TASK_SWITCHED
-            | Cr0Flags::CACHE_DISABLE
-            | Cr0Flags::NOT_WRITE_THROUGH
-    ));
+            | Cr0Flags::EXTENSION_TYPE
+            | Cr0Flags::NUMERIC_ERROR
+            | Cr0Flags::WRITE_PROTECT
+            | Cr0Flags::PAGING
+    );
+
+    let (table, cr3) = Cr3::read_raw();
+    println!("CR3 {:#x}, low bits {cr3:#x}", table.start_address());
+    assert_eq!(cr3, 0, "no process context, tables cached");
+    assert_eq!(kind_at(boot_info, table.start_address().as_u64()), Some(MemoryRegionKind::BOOTLOADER));
 
     let cr4 = Cr4::read();
     println!("{cr4:?}");
-    assert!(
-        cr4.contains(Cr4Flags::PHYSICAL_ADDRESS_EXTENSION | Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE)
-    );
+    assert_eq!(cr4, Cr4Flags::PHYSICAL_ADDRESS_EXTENSION | Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE);
 
     let efer = Efer::read();
     println!("{efer:?}");
-    assert!(efer.contains(EferFlags::LONG_MODE_ENABLE | EferFlags::LONG_MODE_ACTIVE));
-    assert_eq!(efer.contains(EferFlags::NO_EXECUTE_ENABLE), cpu_has_no_execute());
+    let no_execute = if cpu_has_no_execute() { EferFlags::NO_EXECUTE_ENABLE } else { EferFlags::empty() };
+    assert_eq!(efer, EferFlags::LONG_MODE_ENABLE | EferFlags::LONG_MODE_ACTIVE | no_execute);
+
+    let dr7 = Dr7::read_raw();
+    println!("DR7 {dr7:#x}");
+    assert_eq!(dr7, 0x400, "no breakpoints");
+}
+
+/// The table lies in the loader's memory, holds whole descriptors, and the code segment is one of them.
+fn check_descriptor_table(boot_info: &BootInfo) {
+    let [first, second] = [0, 1].map(|index: usize| STATE.descriptor_table[index].load(Relaxed));
+    let (len, addr) = ((first & 0xffff) + 1, first >> 16 | second << 48);
+    let selector = STATE.code_selector.load(Relaxed);
+    println!("GDT at {addr:#x}, {len} bytes; CS {selector:#x}");
+    assert_eq!(len % 8, 0);
+    for byte in [addr, addr + len - 1] {
+        assert_eq!(kind_at(boot_info, byte), Some(MemoryRegionKind::BOOTLOADER));
+    }
+    assert!(selector % 8 == 0 && (8..len).contains(&selector));
+    // SAFETY: the table is mapped where it lies.
+    let descriptor = unsafe { *((addr + selector) as *const u64) };
+    let flags = DescriptorFlags::from_bits_retain(descriptor);
+    println!("{flags:?}");
+    assert!(flags.contains(
+        DescriptorFlags::PRESENT
+            | DescriptorFlags::USER_SEGMENT
+            | DescriptorFlags::EXECUTABLE
+            | DescriptorFlags::LONG_MODE
+    ));
+    assert!(!flags.intersects(DescriptorFlags::DPL_RING_3 | DescriptorFlags::DEFAULT_SIZE));
+}
+
+/// What the memory map calls the byte at a physical address.
+fn kind_at(boot_info: &BootInfo, addr: u64) -> Option<MemoryRegionKind> {
+    let mut regions = boot_info.memory_regions().iter();
+    regions.find(|region| (region.start_addr..region.end_addr).contains(&addr)).map(|region| region.kind)
 }
 
 /// Source: Intel SDM volume 2, CPUID leaf 8000_0001h, EDX bit 20.
