@@ -103,6 +103,19 @@ fn the_readme_tells_how_other_projects_run_kernels() {
 }
 
 #[test]
+fn each_row_of_the_readmes_comparison_names_a_test() {
+    let start = README.find("### What each loader gives").unwrap();
+    let rows = README[start..].lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let rows: Vec<_> = rows.take_while(|line| line.starts_with('|')).collect();
+    assert!(!rows.is_empty());
+    let tests = crate::test::names();
+    for row in rows {
+        let name = row.trim_end_matches(" |").rsplit("| ").next().unwrap().trim_matches('`');
+        assert!(tests.iter().any(|test| test == name), "no test {name:?}: {row}");
+    }
+}
+
+#[test]
 fn the_readme_lists_every_error() {
     let rows: Vec<_> = BootError::examples().iter().map(error_row).collect();
     let table = format!("{}\n", rows.join("\n"));

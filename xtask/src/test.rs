@@ -133,6 +133,13 @@ fn run_host_tests(shell: &Shell, checkout: &Checkout, options: &Options) -> Resu
     Ok(child::status(&mut command.into())?.success())
 }
 
+/// The names of all boot tests, for those who refer to them.
+#[cfg(test)]
+pub(crate) fn names() -> Vec<String> {
+    let options = Options { filter: None, thorough: false, flips: None, seed: None, arguments: Vec::new() };
+    trials(None, &options).iter().map(|trial| trial.name().to_owned()).collect()
+}
+
 /// All boot tests. Without parts they can be listed, but not run.
 fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
     let groups = [
