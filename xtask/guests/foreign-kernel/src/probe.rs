@@ -4,22 +4,22 @@ use core::arch::{asm, naked_asm};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Vector of the page fault (Intel SDM volume 3, section 6.15).
-const PAGE_FAULT: usize = 14;
+const PAGE_FAULT: u16 = 14;
 
 /// Bytes of the instruction that writes.
 const WRITE_LEN: u64 = 3;
 
 /// The interrupt descriptor table, as far as the page fault's entry.
-static IDT: [[AtomicU64; 2]; PAGE_FAULT + 1] = [const { [const { AtomicU64::new(0) }; 2] }; PAGE_FAULT + 1];
+type Table = [[AtomicU64; 2]; PAGE_FAULT as usize + 1];
+
+static IDT: Table = [const { [const { AtomicU64::new(0) }; 2] }; PAGE_FAULT as usize + 1];
 
 /// The operand of LIDT: the limit is the offset of the last byte.
 #[repr(C, packed(2))]
 struct TablePointer {
     limit: u16,
-    table: *const [[AtomicU64; 2]; PAGE_FAULT + 1],
+    table: *const Table,
 }
-
-const LIMIT: u16 = (size_of::<[u64; 2]>() * (PAGE_FAULT + 1) - 1) as u16;
 
 /// Writes a word back as it is.
 pub(crate) fn can_be_written(word: *const u64) -> bool {
@@ -29,9 +29,10 @@ pub(crate) fn can_be_written(word: *const u64) -> bool {
     let handler = skip_write as *const () as u64;
     // An interrupt gate that is present (Intel SDM volume 3, section 6.14.1).
     let gate = 0x8e00 << 32 | selector << 16;
-    IDT[PAGE_FAULT][0].store((handler & 0xffff_0000) << 32 | gate | handler & 0xffff, Relaxed);
-    IDT[PAGE_FAULT][1].store(handler >> 32, Relaxed);
-    let pointer = TablePointer { limit: LIMIT, table: &raw const IDT };
+    let entry = &IDT[usize::from(PAGE_FAULT)];
+    entry[0].store((handler & 0xffff_0000) << 32 | gate | handler & 0xffff, Relaxed);
+    entry[1].store(handler >> 32, Relaxed);
+    let pointer = TablePointer { limit: 16 * (PAGE_FAULT + 1) - 1, table: &raw const IDT };
     let faults: u64;
     // SAFETY: the table stays, and has a handler for what may happen here. What is written is what was there.
     unsafe {
