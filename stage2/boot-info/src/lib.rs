@@ -17,6 +17,7 @@
 #![no_std]
 
 pub mod bootloader_0_9;
+pub mod bootloader_api_0_11;
 mod kernel_config;
 mod kernel_note;
 mod memory_region;
@@ -24,7 +25,7 @@ mod milestone;
 mod parts;
 
 pub use kernel_config::{AddressWish, KernelConfig};
-pub use kernel_note::KernelNote;
+pub use kernel_note::{KernelNote, NoteHeader};
 pub use memory_region::{KernelSegment, MemoryRegion, MemoryRegionKind, SegmentRights};
 pub use milestone::{Milestone, MilestoneId};
 pub use parts::{BootInfoParts, Framebuffer, List, Protocol, StackLocation, TlsTemplate};
@@ -108,6 +109,9 @@ impl BootInfo {
 
     /// Counts up when a field changes its meaning. New fields are added at the end and change its length only.
     pub const VERSION: u32 = 2;
+
+    /// The loader tells of no more memory regions: room for as many holds every list.
+    pub const MEMORY_REGIONS_MAX: usize = 1280;
 
     /// Fills in the structure. For the loader; a kernel receives one.
     ///

@@ -5,7 +5,7 @@
 
 use crate::error::{BootError, Result};
 use arrayvec::ArrayVec;
-use boot_info::{MemoryRegion, MemoryRegionKind};
+use boot_info::{BootInfo, MemoryRegion, MemoryRegionKind};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Entries that a BIOS may report at most; real ones stay well below 128.
@@ -18,6 +18,9 @@ pub const REPORTS_MAX: usize = ENTRIES_MAX + 3;
 /// be usable with a part of a page cut off at each end. Besides, [`crate::frames`] may take memory out of the middle of
 /// 96 of them.
 pub const REGIONS_MAX: usize = 4 * REPORTS_MAX + 2 * 96;
+
+const _: () =
+    assert!(REGIONS_MAX <= BootInfo::MEMORY_REGIONS_MAX, "kernels are promised that there are no more");
 
 /// A list of regions, as reported.
 pub type Reports = ArrayVec<MemoryRegion, REPORTS_MAX>;

@@ -3,7 +3,7 @@
 //! The crates in stage2/ that give kernels the names of another loader put it into the kernel's file.
 
 use anyhow::{Context, Result, bail, ensure};
-use boot_info::{KernelConfig, KernelNote, Protocol};
+use boot_info::{KernelConfig, KernelNote, NoteHeader, Protocol};
 use elf::ElfBytes;
 use elf::abi::{PT_NOTE, SHT_NOTE};
 use elf::endian::LittleEndian;
@@ -28,26 +28,24 @@ fn find(elf: &ElfBytes<'_, LittleEndian>) -> Option<Vec<u8>> {
     let in_notes = in_segments.chain(in_sections).find_map(|note| match note {
         Note::Unknown(NoteAny { n_type, name, desc })
             if n_type == u64::from(KernelNote::KIND)
-                && name.split(|&byte| byte == 0).next() == Some(KernelNote::OWNER.as_bytes()) =>
+                && name.split(|&byte| byte == 0).next() == Some(NoteHeader::OWNER.as_bytes()) =>
         {
             Some(desc.to_vec())
         }
         _ => None,
     });
-    in_notes.or_else(|| find_symbol(elf))
+    let in_copy = || NoteHeader::descriptor(bytes_at_symbol(elf, KernelNote::SYMBOL)?, KernelNote::KIND);
+    in_notes.or_else(|| in_copy().map(<[u8]>::to_vec))
 }
 
-/// The descriptor of the copy that a symbol names.
-fn find_symbol(elf: &ElfBytes<'_, LittleEndian>) -> Option<Vec<u8>> {
+/// What lies where a symbol says, to the end of its section.
+pub(super) fn bytes_at_symbol<'a>(elf: &ElfBytes<'a, LittleEndian>, name: &str) -> Option<&'a [u8]> {
     let (symbols, names) = elf.symbol_table().ok()??;
-    let symbol = symbols
-        .iter()
-        .find(|symbol| names.get(symbol.st_name as usize).is_ok_and(|name| name == KernelNote::SYMBOL))?;
+    let symbol =
+        symbols.iter().find(|symbol| names.get(symbol.st_name as usize).is_ok_and(|found| found == name))?;
     let section = elf.section_headers()?.get(symbol.st_shndx.into()).ok()?;
     let (bytes, _) = elf.section_data(&section).ok()?;
-    let start = usize::try_from(symbol.st_value.checked_sub(section.sh_addr)?).ok()?;
-    let start = start.checked_add(KernelNote::DESCRIPTOR_OFFSET)?;
-    bytes.get(start..start.checked_add(KernelNote::DESCRIPTOR_LEN)?).map(<[u8]>::to_vec)
+    bytes.get(usize::try_from(symbol.st_value.checked_sub(section.sh_addr)?).ok()?..)
 }
 
 /// The configuration with what a descriptor says.
