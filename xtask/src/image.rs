@@ -3,6 +3,7 @@
 //! The image's layout is in `layout`, the formats of descriptor and bundle are in `loader`; this module puts
 //! the pieces together. Same input, same bytes.
 
+mod api_config;
 mod atomic_write;
 mod desk_check;
 mod disk_image;
@@ -281,9 +282,9 @@ fn read_kernel(path: &Path, boot: &Boot) -> Result<Vec<u8>> {
 
 /// What a kernel asks for: what was said of it, and what its file says itself.
 pub(crate) fn resolve(kernel: &[u8], boot: &Boot) -> Result<KernelConfig> {
-    let config = kernel_note::resolve(kernel, boot.config)?;
     let asked = if boot.is_stack_len_said { None } else { stack_header::stack_len(kernel)? };
-    Ok(KernelConfig { stack_len: asked.unwrap_or(config.stack_len), ..config })
+    let config = KernelConfig { stack_len: asked.unwrap_or(boot.config.stack_len), ..boot.config };
+    api_config::resolve(kernel, kernel_note::resolve(kernel, config)?)
 }
 
 /// The image of a kernel, which has passed the desk check, without what the loader would not load.

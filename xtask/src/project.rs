@@ -6,7 +6,7 @@ mod table;
 
 #[cfg(test)]
 pub(crate) use settings::KEYS;
-pub(crate) use settings::{Boot, Program, Settings};
+pub(crate) use settings::{Boot, Program, Settings, is_page_addr};
 
 use crate::checkout::{self, Checkout};
 use crate::output;
@@ -44,14 +44,11 @@ pub(crate) fn settings(manifest: &Path) -> Result<Settings> {
         }
         None => Bootloader::None,
     };
-    if let Bootloader::Original(version) = &bootloader {
-        let root = checkout::root();
+    if let Bootloader::Original { name: original, version } = &bootloader {
         bail!(
-            "{name}: the kernel is built with the crate bootloader {version} from crates.io, whose boot info is not what \
-             Doorstep hands over; add these lines to the Cargo.toml of the workspace, then run `cargo update -p bootloader`:\n\
-             [patch.crates-io]\n\
-             bootloader = {{ path = {:?} }}",
-            root.join("stage2/bootloader").display().to_string()
+            "{name}: the kernel is built with the crate {original} {version} from crates.io, whose boot info is not what \
+             Doorstep hands over; {}",
+            advice_to_patch(original)
         );
     }
     let found =
@@ -60,6 +57,16 @@ pub(crate) fn settings(manifest: &Path) -> Result<Settings> {
         output::note(&format!("settings: {name}"));
     }
     Ok(found)
+}
+
+/// How a kernel comes to be built with our crate of another's name.
+pub(crate) fn advice_to_patch(original: &str) -> String {
+    let path = checkout::root().join("stage2").join(original).display().to_string();
+    format!(
+        "add these lines to the Cargo.toml of the workspace, then run `cargo update -p {original}`:\n\
+         [patch.crates-io]\n\
+         {original} = {{ path = {path:?} }}"
+    )
 }
 
 /// The manifest of the package that cargo runs, if it runs one, and not xtask itself.

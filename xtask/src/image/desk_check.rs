@@ -9,6 +9,12 @@ use loader::relocate::relocate;
 
 /// Refuses what the loader would refuse on every machine.
 pub(crate) fn check_kernel(file: &[u8], config: &KernelConfig) -> Result<()> {
+    let (kernel, _) = planned(file, config)?;
+    check_relocations(file, kernel)
+}
+
+/// A kernel as the loader will see it, and where everything will lie on the least of machines.
+pub(super) fn planned(file: &[u8], config: &KernelConfig) -> Result<(Kernel, AddressPlan)> {
     let headers = &file[..usize::try_from(headers_len(file))?];
     let mut kernel = Kernel::parse(headers, file.len() as u64)?;
     if !config.allow_write_execute {
@@ -16,8 +22,8 @@ pub(crate) fn check_kernel(file: &[u8], config: &KernelConfig) -> Result<()> {
     }
     let slide = plan::kernel_slide(&kernel, None)?;
     kernel.slide_by(slide);
-    AddressPlan::new(&kernel, config, &Machine::LEAST)?;
-    check_relocations(file, kernel)
+    let plan = AddressPlan::new(&kernel, config, &Machine::LEAST)?;
+    Ok((kernel, plan))
 }
 
 /// Loads a position-independent kernel and relocates it, as far as machines can have memory for it.

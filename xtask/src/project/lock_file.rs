@@ -5,14 +5,14 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use toml::Value;
 
-/// The crate `bootloader` among the crates that a kernel is built from.
+/// Another loader's crate among those that a kernel is built from: `bootloader` 0.9 or `bootloader_api` 0.11.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Bootloader {
-    /// It is not, or in a version that is something else.
+    /// None that matters: other versions, and our `bootloader_api`, which tells all by itself.
     None,
-    /// Version 0.9 as its authors publish it; which one.
-    Original(String),
-    /// Version 0.9, from somewhere else: by `[patch]`, ours.
+    /// One as its authors publish it.
+    Original { name: String, version: String },
+    /// `bootloader` 0.9 from somewhere else: by `[patch]`, ours.
     Ours,
 }
 
@@ -22,7 +22,7 @@ pub(crate) fn find(manifest: &Path) -> Option<PathBuf> {
     candidates.into_iter().find(|path| path.is_file())
 }
 
-/// Looks for it in a lock file, from a package on.
+/// Looks for one in a lock file, from a package on.
 pub(crate) fn bootloader(lock_file: &str, package: Option<&str>) -> Result<Bootloader> {
     let lock_file: toml::Table = lock_file.parse()?;
     let packages = lock_file.get("package").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
@@ -40,9 +40,13 @@ pub(crate) fn bootloader(lock_file: &str, package: Option<&str>) -> Result<Bootl
     let mut visited = HashSet::new();
     while let Some(package) = to_visit.pop() {
         let (name, version) = (text(package, "name"), text(package, "version"));
-        if name == "bootloader" && version.starts_with("0.9.") {
-            let is_original = text(package, "source").starts_with("registry+");
-            return Ok(if is_original { Bootloader::Original(version) } else { Bootloader::Ours });
+        let is_0_9 = name == "bootloader" && version.starts_with("0.9.");
+        let is_0_11 = name == "bootloader_api" && version.starts_with("0.11.");
+        if (is_0_9 || is_0_11) && text(package, "source").starts_with("registry+") {
+            return Ok(Bootloader::Original { name, version });
+        }
+        if is_0_9 {
+            return Ok(Bootloader::Ours);
         }
         if !visited.insert((name, version)) {
             continue;
@@ -61,15 +65,15 @@ mod tests {
 
     const CRATES_IO: &str = "source = 'registry+https://github.com/rust-lang/crates.io-index'\n";
 
-    /// A kernel that depends on a crate which depends on bootloader, beside a tool that depends on another one.
-    fn lock_file(version: &str, source: &str) -> String {
+    /// A kernel that depends on a crate which depends on a loader's, beside a tool that depends on another one.
+    fn lock_file(name: &str, version: &str, source: &str) -> String {
         format!(
             "version = 4\n\
              [[package]]\nname = 'kernel'\nversion = '0.1.0'\ndependencies = ['hal', 'x86_64']\n\
-             [[package]]\nname = 'hal'\nversion = '0.1.0'\ndependencies = ['bootloader {version}', 'kernel']\n\
+             [[package]]\nname = 'hal'\nversion = '0.1.0'\ndependencies = ['{name} {version}', 'kernel']\n\
              [[package]]\nname = 'x86_64'\nversion = '0.15.0'\n{CRATES_IO}\
              [[package]]\nname = 'tool'\nversion = '0.1.0'\ndependencies = ['bootloader 0.9.1']\n\
-             [[package]]\nname = 'bootloader'\nversion = '{version}'\n{source}\
+             [[package]]\nname = '{name}'\nversion = '{version}'\n{source}\
              [[package]]\nname = 'bootloader'\nversion = '0.9.1'\n{CRATES_IO}"
         )
     }
@@ -77,10 +81,16 @@ mod tests {
     #[test]
     fn only_what_the_kernel_is_built_from_counts() {
         let found = |lock_file: &str, package: &str| bootloader(lock_file, Some(package)).unwrap();
-        let original = lock_file("0.9.35", CRATES_IO);
-        assert_eq!(found(&original, "kernel"), Bootloader::Original("0.9.35".to_owned()));
-        assert_eq!(found(&lock_file("0.9.35", ""), "kernel"), Bootloader::Ours);
-        assert_eq!(found(&lock_file("0.11.0", CRATES_IO), "kernel"), Bootloader::None);
+        for (name, version) in [("bootloader", "0.9.35"), ("bootloader_api", "0.11.17")] {
+            let expected = Bootloader::Original { name: name.to_owned(), version: version.to_owned() };
+            assert_eq!(found(&lock_file(name, version, CRATES_IO), "kernel"), expected);
+        }
+        let original = lock_file("bootloader", "0.9.35", CRATES_IO);
+        assert_eq!(found(&lock_file("bootloader", "0.9.35", ""), "kernel"), Bootloader::Ours);
+        assert_eq!(found(&lock_file("bootloader_api", "0.11.99", ""), "kernel"), Bootloader::None);
+        for (name, version) in [("bootloader", "0.11.0"), ("bootloader_api", "0.12.0")] {
+            assert_eq!(found(&lock_file(name, version, CRATES_IO), "kernel"), Bootloader::None);
+        }
         assert_eq!(found(&original, "x86_64"), Bootloader::None, "a crate of others");
         assert_eq!(found(&original, "another"), Bootloader::None);
         assert_eq!(bootloader(&original, None).unwrap(), Bootloader::None);

@@ -202,10 +202,14 @@ fn config(ours: &Table<'_>, bootloader: &Table<'_>, is_for_bootloader: bool) -> 
     })
 }
 
-/// The address of a page that the CPU has.
 fn page_addr(value: &Value) -> Option<u64> {
-    let is_canonical = |addr: u64| !(1 << 47..u64::MAX << 47).contains(&addr);
-    number(value).filter(|&addr| addr != 0 && addr.is_multiple_of(PAGE) && is_canonical(addr))
+    number(value).filter(|&addr| is_page_addr(addr))
+}
+
+/// Whether this is the address of a page that the CPU has, and not 0.
+pub(crate) fn is_page_addr(addr: u64) -> bool {
+    let is_canonical = !(1 << 47..u64::MAX << 47).contains(&addr);
+    addr != 0 && addr.is_multiple_of(PAGE) && is_canonical
 }
 
 #[cfg(test)]
