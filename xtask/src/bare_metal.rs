@@ -142,6 +142,9 @@ pub(crate) const TUTORIAL_KERNEL: Package =
 /// A kernel of the same crate that sees its page tables through the PML4's own entry.
 pub(crate) const RECURSIVE_KERNEL: Package = Package { name: "recursive-kernel", ..KERNEL };
 
+/// Kernels written for the crate `bootloader_api` 0.11.
+pub(crate) const API_KERNEL: Package = Package { name: "api-kernel", ..KERNEL };
+
 /// The boot sector that Doorstep's speed is compared with.
 pub(crate) const BARE_READS: Package = Package { name: "bare-reads", ..STAGE1 };
 
@@ -149,7 +152,7 @@ pub(crate) const BARE_READS: Package = Package { name: "bare-reads", ..STAGE1 };
 pub(crate) const ODD_BIOS: Package = Package { name: "odd-bios", ..STAGE1 };
 
 /// Every package for the bare machine.
-pub(crate) const ALL: [&Package; 9] = [
+pub(crate) const ALL: [&Package; 10] = [
     &STAGE1,
     &STAGE2,
     &KERNEL,
@@ -157,6 +160,7 @@ pub(crate) const ALL: [&Package; 9] = [
     &FOREIGN_KERNEL,
     &TUTORIAL_KERNEL,
     &RECURSIVE_KERNEL,
+    &API_KERNEL,
     &BARE_READS,
     &ODD_BIOS,
 ];

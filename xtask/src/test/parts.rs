@@ -3,8 +3,8 @@
 use super::booted::Booted;
 use super::run_folder::RunFolder;
 use crate::bare_metal::{
-    Builder, FOREIGN_KERNEL, FOREIGN_KERNEL_ANYWHERE, KERNEL, ODD_BIOS, Profile, RECURSIVE_KERNEL,
-    STAGE_FOLDER, TEST_KERNELS, TUTORIAL_KERNEL, both, read,
+    API_KERNEL, Builder, FOREIGN_KERNEL, FOREIGN_KERNEL_ANYWHERE, KERNEL, ODD_BIOS, Profile,
+    RECURSIVE_KERNEL, STAGE_FOLDER, TEST_KERNELS, TUTORIAL_KERNEL, both, read,
 };
 use crate::checkout::Checkout;
 use crate::flatten::flatten;
@@ -41,6 +41,8 @@ pub(crate) struct Parts {
     pub(crate) foreign_kernels_anywhere: PathBuf,
     /// The folder with the kernels written for `bootloader` 0.9.
     pub(crate) kernels_of_0_9: PathBuf,
+    /// The folder with the kernels written for `bootloader_api` 0.11.
+    pub(crate) kernels_of_0_11: PathBuf,
     /// The linker that links them.
     pub(crate) linker: PathBuf,
     /// `cargo xtask` itself.
@@ -71,11 +73,13 @@ impl Parts {
                     builder.kernels(&FOREIGN_KERNEL, Profile::Release)?,
                     builder.kernels(&TUTORIAL_KERNEL, Profile::Release)?,
                     builder.kernels(&RECURSIVE_KERNEL, Profile::Release)?,
+                    builder.kernels(&API_KERNEL, Profile::Release)?,
                 ])
             },
         );
         let ([stage1, stage2], odd_bios, foreign_kernels_anywhere) = stages?;
-        let [kernel_dev, kernel_release, test_kernels, foreign_kernels, kernels_of_0_9, _] = kernels?;
+        let [kernel_dev, kernel_release, test_kernels, foreign_kernels, kernels_of_0_9, _, kernels_of_0_11] =
+            kernels?;
         Ok(Self {
             stages: Stages::flatten(&stage1, &stage2)?,
             stage2_elf: stage2,
@@ -85,6 +89,7 @@ impl Parts {
             test_kernels,
             foreign_kernels,
             kernels_of_0_9,
+            kernels_of_0_11,
             foreign_kernels_anywhere,
             linker: toolchain.linker().to_owned(),
             xtask: env::current_exe()?,

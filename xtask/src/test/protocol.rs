@@ -2,13 +2,16 @@
 
 use super::Test;
 use super::parts::Scene;
-use crate::bare_metal::{RECURSIVE_KERNEL, TUTORIAL_KERNEL, read};
+use crate::bare_metal::{API_KERNEL, RECURSIVE_KERNEL, TUTORIAL_KERNEL, read};
 use crate::guest::Machine;
 use crate::project::Boot;
 use crate::strip::find_objcopy;
 use crate::{child, image};
 use anyhow::{Result, ensure};
-use boot_info::{KernelConfig, Protocol};
+use boot_info::bootloader_api_0_11::{ConfigField, ConfigNote};
+use boot_info::{AddressWish, KernelConfig, Protocol};
+use std::fs;
+use std::path::{Path, PathBuf};
 use xshell::{Shell, cmd};
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -21,6 +24,17 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("protocol::own_start", |scene| succeeds(scene, "own-start")),
         Test::new("protocol::recursive_page_table", |scene| succeeds(scene, RECURSIVE_KERNEL.name)),
         Test::new("protocol::a_kernel_without_a_note_is_ours", without_a_note),
+        Test::new("protocol::api", |scene| api(scene, API_KERNEL.name, Machine::default())),
+        Test::new("protocol::api_above_4_gib", |scene| {
+            let machine = Some("q35,max-ram-below-4g=64M".to_owned());
+            let machine = Machine { machine, memory: Some("256M".to_owned()), ..Machine::default() };
+            api(scene, API_KERNEL.name, machine)
+        }),
+        Test::new("protocol::api_default", |scene| api(scene, "api-default", Machine::default())),
+        Test::new("protocol::api_recursive", |scene| api(scene, "api-recursive", Machine::default())),
+        Test::new("protocol::api_config_is_found", api_config_is_found),
+        Test::new("protocol::original_api_is_refused", original_api_is_refused),
+        Test::new("protocol::api_wishes_that_cannot_be_met", api_wishes_that_cannot_be_met),
     ]
 }
 
@@ -55,5 +69,144 @@ fn without_a_note(scene: &Scene) -> Result<()> {
         let expected = KernelConfig { protocol: expected, ..KernelConfig::DEFAULT };
         ensure!(found == expected, "found {found:?}, expected {expected:?}");
     }
+    Ok(())
+}
+
+fn api(scene: &Scene, name: &str, machine: Machine) -> Result<()> {
+    scene.boot_kernel(&scene.parts.kernels_of_0_11.join(name), "", machine)?.wait_for_success()
+}
+
+/// A kernel for 0.11 that llvm-objcopy has changed.
+fn changed_api_kernel(scene: &Scene, kernel: &str, name: &str, options: &[&str]) -> Result<PathBuf> {
+    let changed = scene.folder().join(name);
+    let shell = Shell::new()?;
+    let objcopy = find_objcopy(&shell)?;
+    let kernel = scene.parts.kernels_of_0_11.join(kernel);
+    child::run(&mut cmd!(shell, "{objcopy} {options...} {kernel} {changed}").into())?;
+    Ok(changed)
+}
+
+/// By its symbol or by its section. A kernel that has neither any more boots if it can do without.
+fn api_config_is_found(scene: &Scene) -> Result<()> {
+    let rename = "--rename-section=.bootloader-config=.other";
+    let changed = |name, options: &[&str]| changed_api_kernel(scene, "api-recursive", name, options);
+    let by_symbol = changed("by symbol", &[rename])?;
+    let by_section = changed("by section", &["--strip-all"])?;
+    let neither = changed("neither", &[rename, "--strip-all"])?;
+    let asked = KernelConfig {
+        stack_len: 80 * 1024,
+        stack_addr: AddressWish::Fixed(0xffff_f000_0000_1000),
+        physical_memory_offset: AddressWish::Fixed(0xffff_9000_0000_0000),
+        boot_info_addr: AddressWish::Fixed(0x4000_0000_0000),
+        recursive_page_table: true,
+        ..KernelConfig::DEFAULT
+    };
+    for (kernel, expected) in [(&by_symbol, asked), (&by_section, asked), (&neither, KernelConfig::DEFAULT)] {
+        let found = image::resolve(&read(kernel)?, KernelConfig::DEFAULT)?;
+        ensure!(found == expected, "{}: found {found:?}, expected {expected:?}", kernel.display());
+    }
+    scene.boot_kernel(&by_section, "", Machine::default())?.wait_for_success()?;
+    let mut booted = scene.boot_kernel(&neither, "", Machine::default())?;
+    booted.wait_for("asks for page_table_recursive, and its image was made without")?;
+    booted.wait_for_end()?;
+    Ok(())
+}
+
+/// It reads from RDI what Doorstep does not hand over.
+fn original_api_is_refused(scene: &Scene) -> Result<()> {
+    let section = scene.folder().join("section");
+    let mut bytes = ConfigNote::ORIGINAL_UUID.to_vec();
+    bytes.resize(133, 0);
+    fs::write(&section, bytes)?;
+    let update = format!("--update-section=.bootloader-config={}", section.display());
+    let kernel = changed_api_kernel(scene, API_KERNEL.name, "original", &["--strip-all", &update])?;
+    refuses(
+        scene,
+        &kernel,
+        "original: section .bootloader-config: found that of the crate bootloader_api from crates.io",
+    )?;
+    let root = scene.parts.checkout.root.display();
+    let advice = format!("[patch.crates-io]\nbootloader_api = {{ path = \"{root}/stage2/bootloader_api\" }}");
+    refuses(scene, &kernel, &advice)?;
+
+    // Some other program's.
+    fs::write(&section, [b'#'; 100])?;
+    let kernel = changed_api_kernel(scene, API_KERNEL.name, "another", &["--strip-all", &update])?;
+    refuses(
+        scene,
+        &kernel,
+        "another: section .bootloader-config: build the kernel with the bootloader_api of this xtask",
+    )
+}
+
+/// The field is told, what was found and what was expected.
+fn api_wishes_that_cannot_be_met(scene: &Scene) -> Result<()> {
+    for (kernel, field, value, expected) in [
+        (
+            API_KERNEL.name,
+            ConfigField::KernelStackSize,
+            (64 << 20) + 1,
+            "kernel_stack_size: found 67108865, expected",
+        ),
+        (
+            API_KERNEL.name,
+            ConfigField::KernelStack,
+            0x1234,
+            "mappings.kernel_stack: found FixedAddress(0x1234), expected",
+        ),
+        (
+            API_KERNEL.name,
+            ConfigField::KernelBase,
+            0,
+            "mappings.kernel_base: found FixedAddress(0x0), expected Dynamic",
+        ),
+        (
+            API_KERNEL.name,
+            ConfigField::DynamicRangeStart,
+            0xffff_8000_0000_1000,
+            "mappings.dynamic_range_start: found 0xffff800000001000, expected at most 0xffff800000000000, where this loader \
+             puts physical memory",
+        ),
+        (
+            "api-recursive",
+            ConfigField::DynamicRangeEnd,
+            0xffff_ff7f_ffff_ffff,
+            "mappings.dynamic_range_end: found 0xffffff7fffffffff, expected at least 0xffffffffffffffff, where this loader \
+             puts the recursive page table",
+        ),
+        // The plan of addresses says this.
+        (API_KERNEL.name, ConfigField::BootInfo, 0x20_0000, "E54: the boot info cannot be at 0x200000"),
+        (API_KERNEL.name, ConfigField::KernelStack, 0x1000, "E54: the stack cannot be at 0x1000"),
+    ] {
+        let changed = with_field(scene, kernel, field, value)?;
+        refuses(scene, &changed, expected)?;
+    }
+    Ok(())
+}
+
+/// A kernel for 0.11 with another value in its configuration.
+fn with_field(scene: &Scene, kernel: &str, field: ConfigField, value: u64) -> Result<PathBuf> {
+    let section = scene.folder().join("section");
+    let section = section.display();
+    changed_api_kernel(
+        scene,
+        kernel,
+        "as it was",
+        &[&format!("--dump-section=.bootloader-config={section}")],
+    )?;
+    let mut bytes = fs::read(section.to_string())?;
+    let place = ConfigNote::VALUES_OFFSET + 8 * field as usize;
+    bytes[place..place + 8].copy_from_slice(&value.to_le_bytes());
+    bytes[ConfigNote::GIVEN_OFFSET + field as usize / 8] |= 1 << (field as usize % 8);
+    fs::write(section.to_string(), bytes)?;
+    changed_api_kernel(scene, kernel, "changed", &[&format!("--update-section=.bootloader-config={section}")])
+}
+
+/// `cargo xtask image` does not take it, and says why.
+fn refuses(scene: &Scene, kernel: &Path, expected: &str) -> Result<()> {
+    let output = child::output(scene.xtask().args(["image", "-o", "refused.img", "--kernel"]).arg(kernel))?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(1), "{}, expected 1\n{told}", output.status);
+    ensure!(told.contains(expected), "expected: {expected}\nfound: {told}");
     Ok(())
 }

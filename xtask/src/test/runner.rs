@@ -232,22 +232,24 @@ fn what_does_not_fit_is_refused(scene: &Scene) -> Result<()> {
 /// Its boot info is not ours.
 fn original_bootloader_is_refused(scene: &Scene) -> Result<()> {
     let project = Project::new(scene, "", "bss_zeroed", "")?;
-    let lock_file = |source: &str| {
-        format!(
-            "version = 4\n[[package]]\nname = \"theirs\"\nversion = \"0.1.0\"\ndependencies = [\"bootloader\"]\n\
-             [[package]]\nname = \"bootloader\"\nversion = \"0.9.35\"\n{source}"
-        )
-    };
-    project.write(
-        "Cargo.lock",
-        &lock_file("source = \"registry+https://github.com/rust-lang/crates.io-index\"\n"),
-    )?;
-    let output = child::output(&mut project.runner())?;
-    refuses(&output, "built with the crate bootloader 0.9.35 from crates.io")?;
-    let root = scene.parts.checkout.root.display();
-    refuses(&output, &format!("[patch.crates-io]\nbootloader = {{ path = \"{root}/stage2/bootloader\" }}"))?;
-    project.write("Cargo.lock", &lock_file(""))?;
-    succeed(&mut project.runner())?;
+    for (name, version) in [("bootloader", "0.9.35"), ("bootloader_api", "0.11.17")] {
+        let lock_file = |source: &str| {
+            format!(
+                "version = 4\n[[package]]\nname = \"theirs\"\nversion = \"0.1.0\"\ndependencies = [\"{name}\"]\n\
+                 [[package]]\nname = \"{name}\"\nversion = \"{version}\"\n{source}"
+            )
+        };
+        project.write(
+            "Cargo.lock",
+            &lock_file("source = \"registry+https://github.com/rust-lang/crates.io-index\"\n"),
+        )?;
+        let output = child::output(&mut project.runner())?;
+        refuses(&output, &format!("built with the crate {name} {version} from crates.io"))?;
+        let root = scene.parts.checkout.root.display();
+        refuses(&output, &format!("[patch.crates-io]\n{name} = {{ path = \"{root}/stage2/{name}\" }}"))?;
+        project.write("Cargo.lock", &lock_file(""))?;
+        succeed(&mut project.runner())?;
+    }
     Ok(())
 }
 
