@@ -179,11 +179,11 @@ fn check_descriptor_table(boot_info: &BootInfo) {
     let (len, addr) = ((first & 0xffff) + 1, first >> 16 | second << 48);
     let selector = STATE.code_selector.load(Relaxed);
     println!("GDT at {addr:#x}, {len} bytes; CS {selector:#x}");
-    assert_eq!(len % 8, 0);
+    assert!(len.is_multiple_of(8));
     for byte in [addr, addr + len - 1] {
         assert_eq!(kind_at(boot_info, byte), Some(MemoryRegionKind::BOOTLOADER));
     }
-    assert!(selector % 8 == 0 && (8..len).contains(&selector));
+    assert!(selector.is_multiple_of(8) && (8..len).contains(&selector));
     // SAFETY: the table is mapped where it lies.
     let descriptor = unsafe { *((addr + selector) as *const u64) };
     let flags = DescriptorFlags::from_bits_retain(descriptor);
