@@ -23,12 +23,14 @@ mod kernel_note;
 mod memory_region;
 mod milestone;
 mod parts;
+mod wall_clock;
 
 pub use kernel_config::{AddressWish, KernelConfig};
 pub use kernel_note::{KernelNote, NoteHeader};
 pub use memory_region::{KernelSegment, MemoryRegion, MemoryRegionKind, SegmentRights};
 pub use milestone::{Milestone, MilestoneId};
-pub use parts::{BootInfoParts, Framebuffer, List, Protocol, StackLocation, TlsTemplate};
+pub use parts::{BootInfoParts, DriveSize, Framebuffer, List, Protocol, StackLocation, TlsTemplate};
+pub use wall_clock::WallClock;
 
 use core::mem::{align_of, offset_of, size_of};
 
@@ -223,6 +225,18 @@ impl BootInfo {
         self.parts.boot_drive
     }
 
+    /// How large the BIOS says that drive is (EDD, INT 13h AH=48h). None where it does not say.
+    #[must_use]
+    pub fn drive_size(&self) -> Option<DriveSize> {
+        Some(self.parts.drive_size).filter(|size| size.sectors != 0)
+    }
+
+    /// What the machine's clock showed when the loader ran (INT 1Ah AH=02h and AH=04h). None where it is not running.
+    #[must_use]
+    pub fn wall_clock(&self) -> Option<WallClock> {
+        Some(self.parts.wall_clock).filter(|clock| clock.year != 0)
+    }
+
     /// What is added to the addresses in the kernel's file to get those that it runs at, modulo 2^64. 0 for a kernel
     /// that runs where it was linked.
     #[must_use]
@@ -391,6 +405,8 @@ mod tests {
         assert_eq!(boot_info.tls_template(), None);
         assert_eq!(boot_info.recursive_index(), None);
         assert_eq!(boot_info.kernel_slide(), 0);
+        assert_eq!(boot_info.drive_size(), None);
+        assert_eq!(boot_info.wall_clock(), None);
         assert_eq!(boot_info.protocol(), Protocol::DOORSTEP);
     }
 

@@ -4,7 +4,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::mem::{align_of, offset_of, size_of};
 
-use crate::{KernelSegment, MemoryRegion, Milestone};
+use crate::{KernelSegment, MemoryRegion, Milestone, WallClock};
 
 /// Everything that the loader puts into a [`BootInfo`](crate::BootInfo), whose methods tell what each field means.
 ///
@@ -29,6 +29,8 @@ use crate::{KernelSegment, MemoryRegion, Milestone};
 /// | 160 | 8 | SMBIOS entry point: physical address, 0 for none |
 /// | 168 | 48 | framebuffer: [`Framebuffer`], address 0 for none |
 /// | 216 | 32 | TLS template: [`TlsTemplate`], address 0 for none |
+/// | 248 | 8 + 4 + 4 | boot drive: its number of sectors, bytes of each, 0 for unknown; always 0 |
+/// | 264 | 8 | wall clock: [`WallClock`], year 0 for none |
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug)]
 #[expect(missing_docs, reason = "told in the table above and by the methods of `BootInfo`")]
@@ -50,6 +52,8 @@ pub struct BootInfoParts {
     pub smbios_addr: u64,
     pub framebuffer: Framebuffer,
     pub tls_template: TlsTemplate,
+    pub drive_size: DriveSize,
+    pub wall_clock: WallClock,
 }
 
 impl BootInfoParts {
@@ -72,6 +76,8 @@ impl BootInfoParts {
         smbios_addr: 0,
         framebuffer: Framebuffer::EMPTY,
         tls_template: TlsTemplate { addr: 0, file_len: 0, memory_len: 0, align: 0 },
+        drive_size: DriveSize { sectors: 0, sector_len: 0, reserved: 0 },
+        wall_clock: WallClock::NONE,
     };
 }
 
@@ -224,6 +230,18 @@ pub struct TlsTemplate {
     pub align: u64,
 }
 
+/// How large a drive is.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DriveSize {
+    /// Number of sectors.
+    pub sectors: u64,
+    /// Bytes in a sector.
+    pub sector_len: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
 /// Where the parts begin in the boot info.
 const START: usize = 16;
 
@@ -246,5 +264,7 @@ const _: () = {
     assert!(START + offset_of!(BootInfoParts, smbios_addr) == 160);
     assert!(START + offset_of!(BootInfoParts, framebuffer) == 168);
     assert!(START + offset_of!(BootInfoParts, tls_template) == 216);
-    assert!(START + size_of::<BootInfoParts>() == 248);
+    assert!(START + offset_of!(BootInfoParts, drive_size) == 248);
+    assert!(START + offset_of!(BootInfoParts, wall_clock) == 264);
+    assert!(START + size_of::<BootInfoParts>() == 272);
 };

@@ -14,6 +14,7 @@ pub mod checksum;
 pub mod e820;
 pub mod elf;
 pub mod error;
+pub mod firmware_tables;
 pub mod frames;
 pub mod int13;
 pub mod load;

@@ -6,6 +6,7 @@
 mod bundle;
 mod e820;
 mod elf;
+mod firmware_tables;
 mod frames;
 mod habits;
 mod kernels;
