@@ -6,12 +6,12 @@
 
 use crate::console::println;
 use crate::{cpu, physical_memory};
-use boot_info::MemoryRegionKind;
+use boot_info::{BootInfoParts, MemoryRegionKind};
 use core::arch::global_asm;
 use core::mem::offset_of;
 use core::ops::Range;
 use loader::Result;
-use loader::boot_info_builder::{BootInfoRoom, Facts, Milestones};
+use loader::boot_info_builder::{BootInfoRoom, Lists, Milestones};
 use loader::error::Purpose;
 use loader::frames::Frames;
 use loader::paging::PagingFeatures;
@@ -98,11 +98,18 @@ impl Room {
     }
 
     /// Writes the boot info for a kernel that sees it where the plan says. The command line lies there already.
-    pub(crate) fn write(self, plan: &AddressPlan, facts: &Facts<'_>, milestones: &mut Milestones) {
+    pub(crate) fn write(
+        self,
+        plan: &AddressPlan,
+        lists: &Lists<'_>,
+        parts: &BootInfoParts,
+        milestones: &mut Milestones,
+    ) {
         let room = physical_memory::pointer::<BootInfoRoom>(self.physical_addr);
         // SAFETY: the memory was taken for this alone, and paging is off; a room may be uninitialised. The plan's address
         // is where the page tables map it, and the command line was checked.
-        let left_out = unsafe { (*room).write(plan.boot_info_addr, facts, milestones, cpu::time_stamp) };
+        let left_out =
+            unsafe { (*room).write(plan.boot_info_addr, lists, parts, milestones, cpu::time_stamp) };
         if left_out > 0 {
             println!("memory map too long for this kernel: {} KiB usable are not told", left_out / 1024);
         }

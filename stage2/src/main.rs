@@ -15,6 +15,7 @@ mod console;
 mod cpu;
 mod entry;
 mod exceptions;
+mod firmware_tables;
 mod hand_off;
 mod heap;
 mod physical_memory;
@@ -30,10 +31,10 @@ use crate::console::println;
 use crate::hand_off::Room;
 use crate::physical_memory::IdentityMemory;
 use crate::tables::Tables;
-use boot_info::{Milestone, MilestoneId};
+use boot_info::{BootInfoParts, Milestone, MilestoneId};
 use core::convert::Infallible;
 use loader::Result;
-use loader::boot_info_builder::{BootInfoRoom, Facts, Milestones};
+use loader::boot_info_builder::{BootInfoRoom, Lists, Milestones};
 use loader::bundle::{Bundle, PieceKind};
 use loader::e820;
 use loader::frames::Frames;
@@ -127,7 +128,24 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
     let root_addr = address_space.root_addr();
     pass(milestones, MilestoneId::TABLES_BUILT);
 
-    // What it is told, and there it goes.
+    // What it is told.
+    let unknown = BootInfoParts::EMPTY;
+    let parts = BootInfoParts {
+        physical_memory_offset: plan.window_addr,
+        stack: plan.stack,
+        boot_drive: source.drive,
+        recursive_index: plan.recursive_index.unwrap_or(0),
+        protocol: bundle.config.protocol,
+        kernel_slide: loaded.kernel.slide,
+        rsdp_addr: firmware_tables::rsdp_addr().unwrap_or(0),
+        smbios_addr: firmware_tables::smbios_addr().unwrap_or(0),
+        tls_template: loaded.kernel.tls.unwrap_or(unknown.tls_template),
+        drive_size: reader.sectors().size().unwrap_or(unknown.drive_size),
+        wall_clock: bios::clock::read().unwrap_or(unknown.wall_clock),
+        ..unknown
+    };
+
+    // There it goes.
     protected_mode::check_stack()?;
     println!("jump to {:#x}", loaded.kernel.entry_addr);
     if bundle.config.vga_320x200 {
@@ -135,22 +153,8 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
     } else if !bundle.config.keep_screen {
         screen::clear();
     }
-    room.write(
-        &plan,
-        &Facts {
-            regions: frames.map(),
-            segments: &loaded.pieces,
-            command_line_len,
-            physical_memory_offset: plan.window_addr,
-            kernel_slide: loaded.kernel.slide,
-            tls: loaded.kernel.tls,
-            stack: plan.stack,
-            boot_drive: source.drive,
-            recursive_index: plan.recursive_index,
-            protocol: bundle.config.protocol,
-        },
-        milestones,
-    );
+    let lists = Lists { regions: frames.map(), segments: &loaded.pieces, command_line_len };
+    room.write(&plan, &lists, &parts, milestones);
     // SAFETY: the tables map the mode-switch page, the kernel, its stack and the boot info.
     unsafe { hand_off::jump(loaded.kernel.entry_addr, &plan, root_addr, features) }
 }

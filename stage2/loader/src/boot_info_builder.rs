@@ -8,7 +8,6 @@ use crate::load::PIECES_MAX;
 use arrayvec::ArrayVec;
 use boot_info::{
     BootInfo, BootInfoParts, KernelSegment, List, MemoryRegion, Milestone, MilestoneId, Protocol,
-    StackLocation, TlsTemplate,
 };
 use core::mem::{ManuallyDrop, MaybeUninit, offset_of};
 
@@ -25,8 +24,8 @@ union HandedOver {
     bootloader_0_9: ManuallyDrop<MaybeUninit<boot_info::bootloader_0_9::BootInfo>>,
 }
 
-/// A [`BootInfo`], or what the kernel's protocol has in its place, and everything that it leads to, in memory of its own. The memory is taken before the memory map is
-/// final, so that there is room for the longest lists.
+/// A [`BootInfo`], or what the kernel's protocol has in its place, and everything that it leads to, in memory of its own.
+/// The memory is taken before the memory map is final, so that there is room for the longest lists.
 #[repr(C, align(8))]
 pub struct BootInfoRoom {
     handed_over: HandedOver,
@@ -36,28 +35,14 @@ pub struct BootInfoRoom {
     command_line: [MaybeUninit<u8>; COMMAND_LINE_MAX],
 }
 
-/// What is told.
-pub struct Facts<'a> {
+/// What is told besides, in lists.
+pub struct Lists<'a> {
     /// The memory map.
     pub regions: &'a [MemoryRegion],
     /// Where the kernel lies.
     pub segments: &'a [KernelSegment],
     /// Bytes of the command line, which lies in its place already.
     pub command_line_len: usize,
-    /// Virtual address of physical address 0.
-    pub physical_memory_offset: u64,
-    /// What was added to the addresses in the kernel's file.
-    pub kernel_slide: u64,
-    /// What thread-local storage begins as.
-    pub tls: Option<TlsTemplate>,
-    /// The stack.
-    pub stack: StackLocation,
-    /// The BIOS's number of the boot drive.
-    pub boot_drive: u8,
-    /// The entry of the PML4 that leads to the PML4 itself, if there is one.
-    pub recursive_index: Option<u16>,
-    /// Which structures the kernel is handed.
-    pub protocol: Protocol,
 }
 
 impl BootInfoRoom {
@@ -68,9 +53,9 @@ impl BootInfoRoom {
     /// written.
     pub const COMMAND_LINE_OFFSET: u64 = offset_of!(Self, command_line) as u64;
 
-    /// Writes the boot info. `virtual_addr` is where the kernel sees this room. The milestones, and with them the last one,
-    /// are written last: `now` reads the time stamp counter. Gives the number of bytes of usable memory that the structure had
-    /// no room to tell of.
+    /// Writes the boot info: `parts`, whose lists are filled in here. `virtual_addr` is where the kernel sees this room. The
+    /// milestones, and with them the last one, are written last: `now` reads the time stamp counter. Gives the number of
+    /// bytes of usable memory that the structure had no room to tell of.
     ///
     /// # Safety
     /// Whoever uses the boot info has to see this room at `virtual_addr`, unchanged from then on. The command line has to be
@@ -78,34 +63,28 @@ impl BootInfoRoom {
     pub unsafe fn write(
         &mut self,
         virtual_addr: u64,
-        facts: &Facts<'_>,
+        lists: &Lists<'_>,
+        parts: &BootInfoParts,
         milestones: &mut Milestones,
         now: impl FnOnce() -> u64,
     ) -> u64 {
         fn list<T>(virtual_addr: u64, offset: usize, len: usize) -> List<T> {
             List::new(virtual_addr + offset as u64, len as u64)
         }
-        let parts = BootInfoParts {
-            memory_regions: list(virtual_addr, offset_of!(Self, regions), facts.regions.len()),
-            kernel_segments: list(virtual_addr, offset_of!(Self, segments), facts.segments.len()),
-            command_line: list(virtual_addr, offset_of!(Self, command_line), facts.command_line_len),
-            milestones: list(virtual_addr, offset_of!(Self, milestones), milestones.len() + 1),
-            physical_memory_offset: facts.physical_memory_offset,
-            stack: facts.stack,
-            boot_drive: facts.boot_drive,
-            kernel_slide: facts.kernel_slide,
-            tls_template: facts.tls.unwrap_or(BootInfoParts::EMPTY.tls_template),
-            recursive_index: facts.recursive_index.unwrap_or(0),
-            protocol: facts.protocol,
-            ..BootInfoParts::EMPTY
-        };
-        if facts.protocol == Protocol::BOOTLOADER_0_9 {
+        if parts.protocol == Protocol::BOOTLOADER_0_9 {
             // SAFETY: whatever the bytes are, they may be uninitialised.
             let place = unsafe { &mut self.handed_over.bootloader_0_9 };
-            return bootloader_0_9::write(place, &parts, facts.regions);
+            return bootloader_0_9::write(place, parts, lists.regions);
         }
-        fill(&mut self.regions, facts.regions);
-        fill(&mut self.segments, facts.segments);
+        fill(&mut self.regions, lists.regions);
+        fill(&mut self.segments, lists.segments);
+        let parts = BootInfoParts {
+            memory_regions: list(virtual_addr, offset_of!(Self, regions), lists.regions.len()),
+            kernel_segments: list(virtual_addr, offset_of!(Self, segments), lists.segments.len()),
+            command_line: list(virtual_addr, offset_of!(Self, command_line), lists.command_line_len),
+            milestones: list(virtual_addr, offset_of!(Self, milestones), milestones.len() + 1),
+            ..*parts
+        };
         // SAFETY: whatever the bytes are, they may be uninitialised.
         let place = unsafe { &mut self.handed_over.boot_info };
         // SAFETY: the lists are filled with as many items as `parts` says, the milestones below. The caller vouches for
@@ -125,7 +104,7 @@ fn fill<T: Copy>(room: &mut [MaybeUninit<T>], items: &[T]) {
 mod tests {
     extern crate std;
     use super::*;
-    use boot_info::{MemoryRegionKind, SegmentRights};
+    use boot_info::{MemoryRegionKind, SegmentRights, StackLocation};
     use std::boxed::Box;
     use std::vec::Vec;
 
@@ -144,17 +123,13 @@ mod tests {
         let segments = [segment; PIECES_MAX];
         let command_line = "é".repeat(COMMAND_LINE_MAX / 2);
         let stack = StackLocation { bottom_addr: 0x1000, top_addr: 0x9000 };
-        let facts = Facts {
-            regions: &regions,
-            segments: &segments,
-            command_line_len: command_line.len(),
+        let lists = Lists { regions: &regions, segments: &segments, command_line_len: command_line.len() };
+        let parts = BootInfoParts {
             physical_memory_offset: 0xffff_8000_0000_0000,
-            kernel_slide: 0x1000,
-            tls: None,
             stack,
             boot_drive: 0x81,
-            recursive_index: Some(510),
-            protocol: Protocol::DOORSTEP,
+            recursive_index: 510,
+            ..BootInfoParts::EMPTY
         };
         let room: &mut MaybeUninit<BootInfoRoom> = Box::leak(Box::new_uninit());
         // SAFETY: every field may be uninitialised.
@@ -164,7 +139,7 @@ mod tests {
         let mut milestones: Milestones =
             (0..15).map(|id| Milestone::new(MilestoneId(id), id.into())).collect();
         // SAFETY: the room lies where it says, and stays there.
-        let left_out = unsafe { room.write(addr, &facts, &mut milestones, || 77) };
+        let left_out = unsafe { room.write(addr, &lists, &parts, &mut milestones, || 77) };
         assert_eq!(left_out, 0);
 
         // SAFETY: the room lies where it says, and stays there.

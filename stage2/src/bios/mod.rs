@@ -3,6 +3,7 @@
 //! Everything here runs in 32-bit protected mode with interrupts off; the BIOS runs in real mode with interrupts as
 //! `INT` leaves them, the PIC and its vectors as the BIOS set them up: the loader never touches those.
 
+pub(crate) mod clock;
 pub(crate) mod keyboard;
 pub(crate) mod memory_map;
 
@@ -20,6 +21,8 @@ pub(crate) const INT_DISK: u8 = 0x13;
 pub(crate) const INT_SYSTEM: u8 = 0x15;
 /// Keyboard services.
 pub(crate) const INT_KEYBOARD: u8 = 0x16;
+/// The clock.
+pub(crate) const INT_CLOCK: u8 = 0x1a;
 
 /// The registers that a BIOS call takes and gives.
 #[repr(C)]

@@ -3,6 +3,7 @@
 
 use crate::bios::{self, BiosRegisters, INT_DISK, far_pointer};
 use crate::{a20, protected_mode};
+use boot_info::DriveSize;
 use loader::int13::{DiskAddressPacket, DriveParameters, Geometry};
 use loader::reader::{BootSource, Sectors, check_sector_len};
 use loader::{BootError, Result};
@@ -63,6 +64,11 @@ impl BiosDrive {
             Some(found) if found < expected => Err(BootError::DiskTooSmall { found, expected }.into()),
             _ => Ok(()),
         }
+    }
+
+    /// How large the BIOS says that the drive is.
+    pub(crate) fn size(&self) -> Option<DriveSize> {
+        self.sectors.map(|sectors| DriveSize { sectors, sector_len: self.sector_len, reserved: 0 })
     }
 
     /// Reads sectors from `lba` on into the bounce buffer. Where EDD fails and CHS does not, CHS is tried first from

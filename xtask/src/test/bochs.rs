@@ -51,6 +51,7 @@ pub(crate) fn tests() -> Vec<Test> {
         "physical_memory",
         "frame_allocator",
         "exceptions",
+        "firmware",
     ] {
         let test = move |scene: &Scene| passes(scene, kernel, Machine::default());
         tests.push(Test::new(format!("bochs::{kernel}"), test));

@@ -6,6 +6,7 @@
 use super::Test;
 use super::booted::Booted;
 use super::parts::Scene;
+use crate::bare_metal::read;
 use crate::guest::Machine;
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
@@ -18,6 +19,9 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("kernel::fault_shown", fault_shown),
         Test::new("kernel::panic", panic),
         Test::new("kernel::memory_above_4_gib", memory_above_4_gib),
+        Test::new("kernel::firmware", |scene| firmware(scene, "pc", "")),
+        Test::new("kernel::firmware_q35", |scene| firmware(scene, "q35", "")),
+        Test::new("kernel::firmware_without_acpi", |scene| firmware(scene, "pc,acpi=off", "no-acpi")),
     ];
     for name in [
         "entry_state",
@@ -107,6 +111,17 @@ fn memory_above_4_gib(scene: &Scene) -> Result<()> {
     };
     succeeds(scene, "memory_regions", "", machine.clone())?.wait_for("region: 0x100000000..")?;
     succeeds(scene, "physical_memory", "", machine)?.wait_for("memory above 4 GiB: ")
+}
+
+/// Clock, boot drive and firmware's tables are told as QEMU was.
+fn firmware(scene: &Scene, machine: &str, command_line: &str) -> Result<()> {
+    let image = scene.image(&read(&scene.parts.test_kernels.join("firmware"))?, command_line)?;
+    let clock = ["-rtc", "base=2031-05-04T12:34:20"].map(str::to_owned).to_vec();
+    let machine = Machine { machine: Some(machine.to_owned()), arguments: clock, ..Machine::default() };
+    let mut booted = scene.boot(&image, machine)?;
+    booted.wait_for_success()?;
+    booted.wait_for("clock: 2031-05-04 12:3")?;
+    booted.wait_for(&format!("drive: {} sectors of 512 bytes", image.bytes().len() / 512))
 }
 
 /// The test kernel ends with success.
