@@ -284,7 +284,8 @@ fn read_kernel(path: &Path, boot: &Boot) -> Result<Vec<u8>> {
 pub(crate) fn resolve(kernel: &[u8], boot: &Boot) -> Result<KernelConfig> {
     let asked = if boot.is_stack_len_said { None } else { stack_header::stack_len(kernel)? };
     let config = KernelConfig { stack_len: asked.unwrap_or(boot.config.stack_len), ..boot.config };
-    api_config::resolve(kernel, kernel_note::resolve(kernel, config)?)
+    let is_stack_len_known = boot.is_stack_len_said || asked.is_some();
+    api_config::resolve(kernel, kernel_note::resolve(kernel, config)?, is_stack_len_known)
 }
 
 /// The image of a kernel, which has passed the desk check, without what the loader would not load.

@@ -8,7 +8,6 @@
 
 pub mod config;
 pub mod info;
-mod rsdp;
 mod start;
 
 pub use config::BootloaderConfig;

@@ -1,10 +1,9 @@
 //! What a kernel's `_start` does: in long mode, on the kernel's stack, before anything else of the kernel runs.
 
 use crate::info::{
-    BootInfo, FrameBuffer, FrameBufferInfo, MemoryRegion, MemoryRegionKind, Optional, PixelFormat,
+    BootInfo, FrameBuffer, FrameBufferInfo, MemoryRegion, MemoryRegionKind, PixelFormat,
     TlsTemplate,
 };
-use crate::rsdp;
 use boot_info::bootloader_api_0_11::{ConfigField, ConfigNote};
 use core::cell::UnsafeCell;
 use core::hint::black_box;
@@ -28,12 +27,7 @@ pub unsafe fn start(
     // SAFETY: this is the only use of the room, for the caller comes here once.
     let Room { regions, boot_info } = unsafe { &mut *ROOM.0.get() };
     // The compiler knows what the note says. It is not to forget where it lies, or the linker drops it.
-    let mut found = convert(told, black_box(note), regions);
-    if let (Optional::None, Some(window_addr)) = (found.rsdp_addr, told.physical_memory_offset()) {
-        // SAFETY: the loader has mapped physical memory there, and nothing else runs.
-        found.rsdp_addr = unsafe { rsdp::find(window_addr) }.into();
-    }
-    main(boot_info.write(found))
+    main(boot_info.write(convert(told, black_box(note), regions)))
 }
 
 /// Where the structure lies, with room for the longest list.

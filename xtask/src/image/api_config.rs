@@ -21,18 +21,23 @@ const PAGE: u64 = layout::PAGE_LEN as u64;
 
 const HIGHER_HALF_ADDR: u64 = 0xffff_8000_0000_0000;
 
-/// What the kernel's configuration becomes. What its project has said counts more; without a note it stays as it is.
+/// What the kernel's configuration becomes. What its project has said counts more; without a note it stays as it is. Whether
+/// the stack's length was said, it does not show itself: the usual one may be meant.
 ///
 /// Whether this is a kernel at all is for the desk check to say.
-pub(super) fn resolve(kernel: &[u8], config: KernelConfig) -> Result<KernelConfig> {
+pub(super) fn resolve(kernel: &[u8], config: KernelConfig, is_stack_len_known: bool) -> Result<KernelConfig> {
     let Ok(elf) = ElfBytes::minimal_parse(kernel) else {
         return Ok(config);
     };
     let Some(note) = find(&elf)? else {
         return Ok(config);
     };
+    let known_stack_len = config.stack_len;
     let resolve = || -> Result<_> {
-        let config = apply(&note, config)?;
+        let mut config = apply(&note, config)?;
+        if is_stack_len_known {
+            config.stack_len = known_stack_len;
+        }
         if let Ok((kernel, plan)) = planned(kernel, &config) {
             check_dynamic_range(&note, &config, &kernel, &plan)?;
         }
@@ -109,7 +114,7 @@ fn apply(note: &ConfigNote, said: KernelConfig) -> Result<KernelConfig> {
         |_| false,
     )?;
     Ok(KernelConfig {
-        stack_len: if said.stack_len == default.stack_len { stack_len } else { said.stack_len },
+        stack_len,
         stack_addr: wish(said.stack_addr, guard_addr.map(|addr| addr + PAGE)),
         physical_memory_offset: wish(said.physical_memory_offset, window_addr),
         boot_info_addr: wish(said.boot_info_addr, boot_info_addr),
@@ -299,6 +304,6 @@ mod tests {
 
     #[test]
     fn a_file_that_is_no_elf_file_asks_for_nothing() {
-        assert_eq!(resolve(&[7; 1000], KernelConfig::DEFAULT).unwrap(), KernelConfig::DEFAULT);
+        assert_eq!(resolve(&[7; 1000], KernelConfig::DEFAULT, false).unwrap(), KernelConfig::DEFAULT);
     }
 }

@@ -102,7 +102,7 @@ fn api_config_is_found(scene: &Scene) -> Result<()> {
         ..KernelConfig::DEFAULT
     };
     for (kernel, expected) in [(&by_symbol, asked), (&by_section, asked), (&neither, KernelConfig::DEFAULT)] {
-        let found = image::resolve(&read(kernel)?, KernelConfig::DEFAULT)?;
+        let found = image::resolve(&read(kernel)?, &Boot::default())?;
         ensure!(found == expected, "{}: found {found:?}, expected {expected:?}", kernel.display());
     }
     scene.boot_kernel(&by_section, "", Machine::default())?.wait_for_success()?;
