@@ -122,7 +122,7 @@ impl<M: PhysicalMemory> Image<'_, M> {
     // Called, not unfolded, wherever there is a word to read: stage2 is smaller for it.
     #[inline(never)]
     fn word(&self, addr: u64) -> Result<u64> {
-        let mut bytes = [0; WORD_LEN as usize];
+        let mut bytes = [0; size_of::<u64>()];
         if self.loaded.read(self.memory, addr, &mut bytes) {
             Ok(u64::from_le_bytes(bytes))
         } else {
