@@ -1,8 +1,7 @@
 //! What a kernel's `_start` does: in long mode, on the kernel's stack, before anything else of the kernel runs.
 
 use crate::info::{
-    BootInfo, FrameBuffer, FrameBufferInfo, MemoryRegion, MemoryRegionKind, PixelFormat,
-    TlsTemplate,
+    BootInfo, FrameBuffer, FrameBufferInfo, MemoryRegion, MemoryRegionKind, PixelFormat, TlsTemplate,
 };
 use boot_info::bootloader_api_0_11::{ConfigField, ConfigNote};
 use core::cell::UnsafeCell;
@@ -142,6 +141,7 @@ fn framebuffer(told: &boot_info::Framebuffer) -> FrameBuffer {
 mod tests {
     extern crate std;
     use super::*;
+    use crate::info::Optional;
     use boot_info::{BootInfoParts, KernelSegment, List, SegmentRights, StackLocation};
     use std::boxed::Box;
     use std::vec::Vec;
