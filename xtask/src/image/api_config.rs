@@ -32,12 +32,8 @@ pub(super) fn resolve(kernel: &[u8], config: KernelConfig, is_stack_len_known: b
     let Some(note) = find(&elf)? else {
         return Ok(config);
     };
-    let known_stack_len = config.stack_len;
     let resolve = || -> Result<_> {
-        let mut config = apply(&note, config)?;
-        if is_stack_len_known {
-            config.stack_len = known_stack_len;
-        }
+        let config = apply(&note, config, is_stack_len_known)?;
         if let Ok((kernel, plan)) = planned(kernel, &config) {
             check_dynamic_range(&note, &config, &kernel, &plan)?;
         }
@@ -70,7 +66,7 @@ fn find(elf: &ElfBytes<'_, LittleEndian>) -> Result<Option<ConfigNote>> {
 }
 
 /// The configuration with what a note says.
-fn apply(note: &ConfigNote, said: KernelConfig) -> Result<KernelConfig> {
+fn apply(note: &ConfigNote, said: KernelConfig, is_stack_len_known: bool) -> Result<KernelConfig> {
     let default = KernelConfig::DEFAULT;
     let page = |field, name, expected: &str| {
         addr(note, field, name, &format!("{expected}: a multiple of 4096, canonical, not 0"), |addr| {
@@ -114,7 +110,7 @@ fn apply(note: &ConfigNote, said: KernelConfig) -> Result<KernelConfig> {
         |_| false,
     )?;
     Ok(KernelConfig {
-        stack_len,
+        stack_len: if is_stack_len_known { said.stack_len } else { stack_len },
         stack_addr: wish(said.stack_addr, guard_addr.map(|addr| addr + PAGE)),
         physical_memory_offset: wish(said.physical_memory_offset, window_addr),
         boot_info_addr: wish(said.boot_info_addr, boot_info_addr),
@@ -213,7 +209,7 @@ mod tests {
     const NOTE: ConfigNote = ConfigNote::EMPTY.with(Field::KernelStackSize, Some(80 * 1024));
 
     fn applied(note: &ConfigNote) -> KernelConfig {
-        apply(note, KernelConfig::DEFAULT).unwrap()
+        apply(note, KernelConfig::DEFAULT, false).unwrap()
     }
 
     #[test]
@@ -263,7 +259,9 @@ mod tests {
         let note =
             NOTE.with(Field::KernelStack, Some(0x6000_0000_0000)).with(Field::BootInfo, Some(0x1_0000_0000));
         let expected = KernelConfig { boot_info_addr: AddressWish::Fixed(0x1_0000_0000), ..said };
-        assert_eq!(apply(&note, said).unwrap(), expected);
+        assert_eq!(apply(&note, said, true).unwrap(), expected);
+        let from_kernel = apply(&note, said, false).unwrap().stack_len;
+        assert_eq!(from_kernel, applied(&NOTE).stack_len, "nobody has said a length");
     }
 
     #[test]
@@ -297,7 +295,8 @@ mod tests {
                 "mappings.page_table_recursive: found FixedAddress(0x0), expected",
             ),
         ] {
-            let error = apply(&NOTE.with(field, Some(value)), KernelConfig::DEFAULT).unwrap_err().to_string();
+            let error =
+                apply(&NOTE.with(field, Some(value)), KernelConfig::DEFAULT, false).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{field:?}: {error}");
         }
     }
