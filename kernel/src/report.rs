@@ -21,6 +21,7 @@ fn write_table(console: &mut Console, boot_info: &BootInfo, entered: u64) -> fmt
     write_memory(console, boot_info.memory_regions())?;
     write_kernel(console, boot_info)?;
     write_cpu_mode(console)?;
+    write_bios(console, boot_info)?;
     write_boot(console, boot_info)?;
     write_times(console, boot_info, entered)
 }
@@ -82,6 +83,22 @@ fn write_cpu_mode(console: &mut Console) -> fmt::Result {
     writeln!(console)?;
     write_label(console, "Mode")?;
     writeln!(console, "CR0 {cr0}, CR4 {cr4}, EFER {efer}")
+}
+
+/// What the BIOS has told: date and time, and where the tables of ACPI and SMBIOS begin.
+fn write_bios(console: &mut Console, boot_info: &BootInfo) -> fmt::Result {
+    write_label(console, "BIOS")?;
+    match boot_info.wall_clock() {
+        Some(clock) => write!(console, "{clock}")?,
+        None => write!(console, "no clock")?,
+    }
+    for (name, addr) in [("RSDP", boot_info.rsdp_addr()), ("SMBIOS", boot_info.smbios_addr())] {
+        match addr {
+            Some(addr) => write!(console, ", {name} at {addr:#x}")?,
+            None => write!(console, ", no {name}")?,
+        }
+    }
+    writeln!(console)
 }
 
 fn write_boot(console: &mut Console, boot_info: &BootInfo) -> fmt::Result {

@@ -31,7 +31,7 @@ use crate::console::println;
 use crate::hand_off::Room;
 use crate::physical_memory::IdentityMemory;
 use crate::tables::Tables;
-use boot_info::{BootInfoParts, Milestone, MilestoneId};
+use boot_info::{BootInfoParts, List, Milestone, MilestoneId};
 use core::convert::Infallible;
 use loader::Result;
 use loader::boot_info_builder::{BootInfoRoom, Lists, Milestones};
@@ -111,6 +111,7 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
         bundle.command_line.as_ref(),
         room.command_line_addr(),
     )?;
+    let ramdisk = load::load_ramdisk(&mut reader, &mut memory, &mut frames, bundle.ramdisk.as_ref())?;
     pass(milestones, MilestoneId::KERNEL_LOADED);
     println!("kernel: {} bytes from drive {:02X}h", bundle.kernel.len, source.drive);
 
@@ -137,6 +138,10 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
         recursive_index: plan.recursive_index.unwrap_or(0),
         protocol: bundle.config.protocol,
         kernel_slide: loaded.kernel.slide,
+        // All memory is mapped in the window.
+        ramdisk: ramdisk.map_or(unknown.ramdisk, |range| {
+            List::new(plan.window_addr + range.start, range.end - range.start)
+        }),
         rsdp_addr: firmware_tables::rsdp_addr().unwrap_or(0),
         smbios_addr: firmware_tables::smbios_addr().unwrap_or(0),
         tls_template: loaded.kernel.tls.unwrap_or(unknown.tls_template),

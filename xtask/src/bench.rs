@@ -62,8 +62,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         let sectors = u32::try_from(kernel.len())?.div_ceil(layout::SECTOR_LEN);
         let mut reads = reading_sector(&bare_reads, sectors)?;
         reads.extend(&kernel);
-        let image =
-            Image { stages: &stages, kernel: &kernel, config: KernelConfig::DEFAULT, command_line: "" };
+        let image = Image {
+            stages: &stages,
+            kernel: &kernel,
+            config: KernelConfig::DEFAULT,
+            command_line: "",
+            ramdisk: None,
+        };
         let disks = [
             at_once.clone(),
             disk(&folder, "reads", &reads)?,

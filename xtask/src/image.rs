@@ -21,11 +21,12 @@ use crate::output;
 use crate::project::{self, Boot, Settings};
 use crate::strip::strip;
 use crate::toolchain::Toolchain;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use boot_info::KernelConfig;
 use clap::Args;
 use loader::checksum::crc32;
 use overwriting::{Role, refuse_overwriting};
+use std::fs;
 use std::path::{self, Path, PathBuf};
 use std::process::ExitCode;
 use xshell::Shell;
@@ -70,6 +71,9 @@ pub(crate) struct Overrides {
     /// The command line that the kernel finds in its boot information
     #[arg(long, value_name = "TEXT")]
     cmdline: Option<String>,
+    /// A file that the kernel finds in memory, by its boot information
+    #[arg(long, value_name = "FILE")]
+    ramdisk: Option<PathBuf>,
     /// Take a kernel with segments that are writable and executable
     #[arg(long)]
     allow_wx: bool,
@@ -93,6 +97,7 @@ impl Overrides {
                 ..config
             },
             command_line: self.cmdline.clone().unwrap_or_else(|| said.command_line.clone()),
+            ramdisk: self.ramdisk.clone().or_else(|| said.ramdisk.clone()),
             ..*said
         }
     }
@@ -126,8 +131,8 @@ pub(crate) fn build(shell: &Shell, contents: &Contents, outputs: Outputs<'_>) ->
     };
     let path = path::absolute(outputs.image.unwrap_or(&usual))?;
     let elf_files_folder = (outputs.image.is_none() && contents.kernel.is_none()).then_some(&*folder);
-    check_paths(&checkout, contents, &path, outputs.picture, elf_files_folder)?;
     let boot = contents.overrides.resolve(&said_by_project(&checkout, contents)?.boot);
+    check_paths(&checkout, contents, &boot, &path, outputs.picture, elf_files_folder)?;
     let (image, elf_files) = make(shell, &checkout, contents, &boot, |builder| builder.stages())?;
     if let Some(folder) = elf_files_folder {
         elf_files.write_stages(folder)?;
@@ -150,8 +155,8 @@ pub(crate) fn build_for_runner(
     let checkout = Checkout::find(shell)?;
     let contents = Contents { kernel: Some(kernel.to_owned()), ..Contents::default() };
     let path = path::absolute(kernel.with_extension("img"))?;
-    check_paths(&checkout, &contents, &path, picture, None)?;
     let boot = overrides.resolve(&settings.boot);
+    check_paths(&checkout, &contents, &boot, &path, picture, None)?;
     let (image, _) = make(shell, &checkout, &contents, &boot, |builder| builder.stages())?;
     write_atomically(&path, image.bytes())?;
     Ok(path)
@@ -182,8 +187,8 @@ pub(crate) fn build_for_gdb(
     let checkout = Checkout::find(shell)?;
     let folder = checkout.output().join(contents.profile.name()).join("gdb");
     let path = path::absolute(path.unwrap_or(&folder.join(IMAGE_NAME)))?;
-    check_paths(&checkout, contents, &path, None, Some(&folder))?;
     let boot = contents.overrides.resolve(&said_by_project(&checkout, contents)?.boot);
+    check_paths(&checkout, contents, &boot, &path, None, Some(&folder))?;
     let (image, elf_files) = make(shell, &checkout, contents, &boot, |builder| builder.stages_for_gdb())?;
     elf_files.write_stages(&folder)?;
     // The symbols of a person's own kernel are where it is, and other sessions need ours here.
@@ -198,6 +203,7 @@ pub(crate) fn build_for_gdb(
 fn check_paths(
     checkout: &Checkout,
     contents: &Contents,
+    boot: &Boot,
     image: &Path,
     picture: Option<&Path>,
     elf_files_folder: Option<&Path>,
@@ -210,6 +216,7 @@ fn check_paths(
         ("stage1", &built_stages[0]),
         ("stage2", &built_stages[1]),
     ];
+    kept.extend(boot.ramdisk.as_deref().map(|ramdisk| ("the ramdisk", ramdisk)));
     let mut written: Vec<Role<'_>> = Vec::new();
     if let Some([stage1, stage2, kernel]) = &elf_files {
         written.extend([("stage1.elf", &**stage1), ("stage2.elf", &**stage2)]);
@@ -252,7 +259,10 @@ fn make(
     boot: &Boot,
     build_stages: impl FnOnce(&Builder<'_>) -> Result<[Vec<u8>; 2]>,
 ) -> Result<(DiskImage, ElfFiles)> {
-    // A kernel that would be refused is refused before anything is built.
+    // What would be refused is refused before anything is built.
+    if let Some(ramdisk) = &boot.ramdisk {
+        check_ramdisk(ramdisk)?;
+    }
     let given = contents.kernel.as_deref().map(|path| read_kernel(path, boot)).transpose()?;
     let toolchain = Toolchain::find(shell)?;
     let builder = Builder { checkout, toolchain: &toolchain };
@@ -293,5 +303,18 @@ pub(crate) fn image(shell: &Shell, stages: &Stages, kernel: &[u8], boot: &Boot) 
     let config = resolve(kernel, boot)?;
     let stripped = strip(shell, kernel).context("cannot strip the kernel")?;
     check_kernel(&stripped, &config).context("the kernel, stripped of its debug sections")?;
-    Image { stages, kernel: &stripped, config, command_line: &boot.command_line }.build()
+    let ramdisk = boot.ramdisk.as_deref().map(read).transpose()?;
+    let command_line = &boot.command_line;
+    Image { stages, kernel: &stripped, config, command_line, ramdisk: ramdisk.as_deref() }.build()
+}
+
+/// There is a ramdisk to read, before it is read.
+fn check_ramdisk(path: &Path) -> Result<()> {
+    let name = Checkout::display(path);
+    let metadata = fs::metadata(path).with_context(|| format!("cannot read the ramdisk {name}"))?;
+    ensure!(
+        metadata.len() > 0 || !metadata.is_file(),
+        "{name}: the ramdisk is empty, expected at least one byte"
+    );
+    Ok(())
 }

@@ -51,8 +51,11 @@ pub(crate) fn settings(manifest: &Path) -> Result<Settings> {
             advice_to_patch(original)
         );
     }
-    let found =
+    let mut found =
         Settings::parse(&manifest_table, bootloader == Bootloader::Ours).with_context(|| name.clone())?;
+    if let (Some(ramdisk), Some(folder)) = (&mut found.boot.ramdisk, manifest.parent()) {
+        *ramdisk = folder.join(&*ramdisk);
+    }
     if found.is_given {
         output::note(&format!("settings: {name}"));
     }

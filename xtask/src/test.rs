@@ -23,6 +23,7 @@ mod new;
 mod other_loaders;
 mod parts;
 mod protocol;
+mod ramdisk;
 mod random;
 mod run_folder;
 mod runner;
@@ -148,6 +149,7 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         foreign::tests(),
         linked::tests(),
         protocol::tests(),
+        ramdisk::tests(),
         desk::tests(),
         damaged::tests(),
         defects::tests(),

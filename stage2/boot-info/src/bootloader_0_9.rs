@@ -206,7 +206,7 @@ pub enum MemoryRegionType {
     Empty = 11,
     /// The boot info. This loader tells it as [`Self::Bootloader`].
     BootInfo = 12,
-    /// Something that came with the kernel. Not told by this loader.
+    /// The ramdisk that came with the kernel.
     Package = 13,
 }
 

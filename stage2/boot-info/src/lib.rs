@@ -498,6 +498,6 @@ mod tests {
             MemoryRegionKind::BAD,
         ];
         assert!(kinds.is_sorted_by(|a, b| a < b));
-        assert_eq!(MemoryRegionKind(8).to_string(), "unknown");
+        assert_eq!(MemoryRegionKind(9).to_string(), "unknown");
     }
 }

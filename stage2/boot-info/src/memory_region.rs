@@ -70,6 +70,9 @@ impl MemoryRegionKind {
     pub const RESERVED: Self = Self(6);
     /// Memory in which errors were found (ACPI 6, section 15, type 5).
     pub const BAD: Self = Self(7);
+    /// The ramdisk, and the rest of its last page; free once it is given up. No report overlaps it: the loader puts it into
+    /// usable memory.
+    pub const RAMDISK: Self = Self(8);
 }
 
 impl fmt::Display for MemoryRegionKind {
@@ -83,6 +86,7 @@ impl fmt::Display for MemoryRegionKind {
             Self::FRAMEBUFFER => "framebuffer",
             Self::RESERVED => "reserved",
             Self::BAD => "bad",
+            Self::RAMDISK => "ramdisk",
             Self(_) => "unknown",
         })
     }

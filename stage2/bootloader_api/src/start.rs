@@ -103,7 +103,7 @@ fn kind(kind: boot_info::MemoryRegionKind) -> MemoryRegionKind {
     use boot_info::MemoryRegionKind as Told;
     match kind {
         Told::USABLE => MemoryRegionKind::Usable,
-        Told::BOOTLOADER | Told::KERNEL => MemoryRegionKind::Bootloader,
+        Told::BOOTLOADER | Told::KERNEL | Told::RAMDISK => MemoryRegionKind::Bootloader,
         Told::ACPI_RECLAIMABLE => MemoryRegionKind::UnknownBios(3),
         Told::ACPI_NVS => MemoryRegionKind::UnknownBios(4),
         Told::BAD => MemoryRegionKind::UnknownBios(5),
@@ -200,7 +200,7 @@ mod tests {
         };
         let mut parts = BootInfoParts {
             memory_regions: list(
-                (0..9).map(|kind| boot_info::MemoryRegion::new(kind, kind + 1, region_kind(kind))).collect(),
+                (0..10).map(|kind| boot_info::MemoryRegion::new(kind, kind + 1, region_kind(kind))).collect(),
             ),
             kernel_segments: list([segment(0x30_0000), segment(0x10_0000)].to_vec()),
             stack: StackLocation { bottom_addr: 0x1000, top_addr: 0x5000 },
@@ -210,7 +210,7 @@ mod tests {
             ..BootInfoParts::EMPTY
         };
         parts.tls_template = boot_info::TlsTemplate { addr: 5, file_len: 6, memory_len: 7, align: 8 };
-        let found = convert(&told(parts), &ConfigNote::EMPTY, room(9));
+        let found = convert(&told(parts), &ConfigNote::EMPTY, room(10));
         assert_eq!((found.kernel_addr, found.kernel_len), (0x10_0000, 0x20_2000));
         assert_eq!((found.kernel_stack_bottom, found.kernel_stack_len), (0x1000, 0x4000));
         assert_eq!((found.kernel_image_offset, found.ramdisk_len), (0x7000, 3));
@@ -220,8 +220,9 @@ mod tests {
         assert_eq!(found.tls_template, Optional::Some(template));
         use MemoryRegionKind::{Bootloader, UnknownBios, Usable};
         let kinds: Vec<_> = found.memory_regions.iter().map(|region| region.kind).collect();
-        let others = [3, 4, 2, 2, 5, 2].map(UnknownBios);
-        assert_eq!(kinds, [&[Usable, Bootloader, Bootloader][..], &others].concat());
+        let of_bios = [3, 4, 2, 2, 5].map(UnknownBios);
+        let expected = [&[Usable, Bootloader, Bootloader][..], &of_bios, &[Bootloader, UnknownBios(2)]];
+        assert_eq!(kinds, expected.concat());
         assert_eq!((found.memory_regions[8].start, found.memory_regions[8].end), (8, 9));
     }
 

@@ -57,6 +57,7 @@ fn region_type(kind: MemoryRegionKind) -> MemoryRegionType {
         MemoryRegionKind::ACPI_RECLAIMABLE => MemoryRegionType::AcpiReclaimable,
         MemoryRegionKind::ACPI_NVS => MemoryRegionType::AcpiNvs,
         MemoryRegionKind::BAD => MemoryRegionType::BadMemory,
+        MemoryRegionKind::RAMDISK => MemoryRegionType::Package,
         _ => MemoryRegionType::Reserved,
     }
 }

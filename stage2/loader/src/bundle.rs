@@ -57,12 +57,15 @@ pub enum PieceKind {
     KernelHeaders = 2,
     /// The command line, UTF-8.
     CommandLine = 3,
+    /// A file that the kernel gets in memory.
+    Ramdisk = 4,
 }
 
 impl PieceKind {
     const KERNEL: u32 = Self::Kernel as u32;
     const KERNEL_HEADERS: u32 = Self::KernelHeaders as u32;
     const COMMAND_LINE: u32 = Self::CommandLine as u32;
+    const RAMDISK: u32 = Self::Ramdisk as u32;
 }
 
 impl fmt::Display for PieceKind {
@@ -71,6 +74,7 @@ impl fmt::Display for PieceKind {
             Self::Kernel => "kernel",
             Self::KernelHeaders => "kernel's headers",
             Self::CommandLine => "command line",
+            Self::Ramdisk => "ramdisk",
         })
     }
 }
@@ -88,6 +92,8 @@ pub struct Bundle {
     pub kernel_headers: Piece,
     /// The command line, if it is not empty.
     pub command_line: Option<Piece>,
+    /// The ramdisk, if there is one.
+    pub ramdisk: Option<Piece>,
 }
 
 const MAGIC: [u8; 8] = *b"DOORBNDL";
@@ -202,12 +208,13 @@ impl Bundle {
         let Some(pieces) = pieces else {
             return Err(wrong("number of pieces", count.into(), "at most 47"));
         };
-        let (mut kernel, mut kernel_headers, mut command_line) = (None, None, None);
+        let (mut kernel, mut kernel_headers, mut command_line, mut ramdisk) = (None, None, None, None);
         for raw in pieces {
             let (place, what) = match raw.kind.get() {
                 PieceKind::KERNEL => (&mut kernel, PieceKind::Kernel),
                 PieceKind::KERNEL_HEADERS => (&mut kernel_headers, PieceKind::KernelHeaders),
                 PieceKind::COMMAND_LINE => (&mut command_line, PieceKind::CommandLine),
+                PieceKind::RAMDISK => (&mut ramdisk, PieceKind::Ramdisk),
                 found if raw.flags.get() & REQUIRED != 0 => {
                     return Err(BootError::UnknownPiece { found }.into());
                 }
@@ -224,6 +231,7 @@ impl Bundle {
             kernel: kernel.ok_or_else(|| missing(PieceKind::Kernel))?,
             kernel_headers: kernel_headers.ok_or_else(|| missing(PieceKind::KernelHeaders))?,
             command_line,
+            ramdisk,
         };
         bundle.check_kernel_headers()?;
         bundle.check_command_line()?;
@@ -274,6 +282,9 @@ impl Bundle {
             put(PieceKind::CommandLine, command_line);
         }
         put(PieceKind::Kernel, &self.kernel);
+        if let Some(ramdisk) = &self.ramdisk {
+            put(PieceKind::Ramdisk, ramdisk);
+        }
         raw.piece_count = U32::new(count.try_into().unwrap_or(u32::MAX));
         let mut bytes = zerocopy::transmute!(raw);
         reseal(&mut bytes);

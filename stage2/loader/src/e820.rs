@@ -247,8 +247,9 @@ fn push(regions: &mut Regions, region: MemoryRegion) {
 /// Whether a region is memory that the CPU may cache: in use by whomever, but not a device, and not in doubt.
 #[must_use]
 pub fn is_memory(region: &MemoryRegion) -> bool {
-    // The kinds are ordered: none that is less usable is memory.
-    region.kind <= MemoryRegionKind::ACPI_NVS && region.end_addr <= USABLE_END
+    // The kinds that are reported are ordered: none that is less usable is memory.
+    let is_memory = region.kind <= MemoryRegionKind::ACPI_NVS || region.kind == MemoryRegionKind::RAMDISK;
+    is_memory && region.end_addr <= USABLE_END
 }
 
 /// Number of usable bytes.

@@ -210,6 +210,8 @@ pub enum Purpose {
     PageTables,
     /// What is handed to the kernel.
     BootInfo,
+    /// The ramdisk.
+    Ramdisk,
     /// The first MiB, identity-mapped.
     FirstMib,
     /// Physical memory at its offset.
@@ -223,6 +225,7 @@ impl fmt::Display for Purpose {
             Self::Stack => "stack",
             Self::PageTables => "page tables",
             Self::BootInfo => "boot info",
+            Self::Ramdisk => "ramdisk",
             Self::FirstMib => "first MiB",
             Self::PhysicalMemory => "physical-memory window",
         })

@@ -15,6 +15,8 @@ use core::ops::Range;
 /// Pieces of the kernel in physical memory: one for each run of its pages, and more where memory is fragmented.
 pub const PIECES_MAX: usize = PAGE_RUNS_MAX + 64;
 
+const PAGE: u64 = layout::PAGE_LEN as u64;
+
 /// Physical memory to load to.
 pub trait PhysicalMemory {
     /// Copies `bytes` to the physical addresses from `addr` on.
@@ -133,6 +135,25 @@ pub fn load_command_line(
         }
         .into()),
     }
+}
+
+/// Reads the ramdisk, if there is one, to frames that it takes for it, and gives where it lies. The rest of its last page is
+/// zero.
+///
+/// # Errors
+/// As [`load_piece`], and E60 and E61 when memory does not suffice.
+pub fn load_ramdisk(
+    reader: &mut impl Reader,
+    memory: &mut impl PhysicalMemory,
+    frames: &mut Frames<'_>,
+    piece: Option<&Piece>,
+) -> Result<Option<Range<u64>>> {
+    let Some(piece) = piece else { return Ok(None) };
+    let len = piece.len.saturating_add(PAGE - 1) / PAGE * PAGE;
+    let addr = frames.take_whole(len, MemoryRegionKind::RAMDISK, Purpose::Ramdisk)?;
+    memory.zero(addr + piece.len, len - piece.len);
+    load_piece(reader, memory, PieceKind::Ramdisk, piece, addr)?;
+    Ok(Some(addr..addr + piece.len))
 }
 
 fn check(checksum: &Checksum, what: PieceKind, piece: &Piece) -> Result<()> {

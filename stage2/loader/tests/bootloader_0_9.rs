@@ -89,6 +89,7 @@ proptest! {
                 MemoryRegionKind::ACPI_RECLAIMABLE => MemoryRegionType::AcpiReclaimable,
                 MemoryRegionKind::ACPI_NVS => MemoryRegionType::AcpiNvs,
                 MemoryRegionKind::BAD => MemoryRegionType::BadMemory,
+                MemoryRegionKind::RAMDISK => MemoryRegionType::Package,
                 _ => MemoryRegionType::Reserved,
             };
             prop_assert_eq!(found.map(|told| told.region_type), Some(expected));

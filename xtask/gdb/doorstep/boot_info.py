@@ -21,8 +21,9 @@ KINDS = [
     "framebuffer",
     "reserved",
     "bad",
+    "ramdisk",
 ]
-RIGHTS = ["r--", "rw-", "r-x"]
+RIGHTS = ["r--", "rw-", "r-x", "rwx"]
 MILESTONES = [
     "stage1",
     "stage2",

@@ -58,6 +58,8 @@ pub(crate) struct Image<'a> {
     pub(crate) config: KernelConfig,
     /// The kernel's command line.
     pub(crate) command_line: &'a str,
+    /// A file that the kernel gets in memory.
+    pub(crate) ramdisk: Option<&'a [u8]>,
 }
 
 impl Image<'_> {
@@ -112,8 +114,9 @@ impl Image<'_> {
         let kernel = add("kernel", self.kernel);
         let headers = &self.kernel[..usize::try_from(headers_len(self.kernel))?];
         let kernel_headers = Piece::new(kernel.offset, headers);
-        let len = bytes.len() as u64;
-        let header = Bundle { len, config: self.config, kernel, kernel_headers, command_line }.to_header()?;
+        let ramdisk = self.ramdisk.map(|ramdisk| add("ramdisk", ramdisk));
+        let (len, config) = (bytes.len() as u64, self.config);
+        let header = Bundle { len, config, kernel, kernel_headers, command_line, ramdisk }.to_header()?;
         bytes[..header.len()].copy_from_slice(&header);
         Ok((bytes, pieces))
     }
@@ -139,7 +142,8 @@ impl DiskImage {
         &mut self.bytes
     }
 
-    /// Where a piece lies in [`Self::bytes`]: `stage1`, `stage2`, `header` (the bundle's), `command line`, `kernel`.
+    /// Where a piece lies in [`Self::bytes`]: `stage1`, `stage2`, `header` (the bundle's), `command line`, `kernel`,
+    /// `ramdisk`.
     pub(crate) fn range(&self, name: &str) -> Result<Range<usize>> {
         let (_, range) = self.pieces.iter().find(|(found, _)| *found == name).context("no such piece")?;
         Ok(range.clone())
@@ -232,9 +236,15 @@ mod tests {
     }
 
     fn image(kernel: &[u8]) -> DiskImage {
-        Image { stages: &stages(), kernel, config: KernelConfig::DEFAULT, command_line: "quiet" }
-            .build()
-            .unwrap()
+        Image {
+            stages: &stages(),
+            kernel,
+            config: KernelConfig::DEFAULT,
+            command_line: "quiet",
+            ramdisk: None,
+        }
+        .build()
+        .unwrap()
     }
 
     #[test]
@@ -257,7 +267,13 @@ mod tests {
     #[test]
     fn the_bundle_is_the_same_wherever_it_lies() {
         let bundle = |stages: &Stages| {
-            let image = Image { stages, kernel: &[7; 1000], config: KernelConfig::DEFAULT, command_line: "" };
+            let image = Image {
+                stages,
+                kernel: &[7; 1000],
+                config: KernelConfig::DEFAULT,
+                command_line: "",
+                ramdisk: None,
+            };
             let image = image.build().unwrap();
             let range = image.range("header").unwrap().start..image.range("kernel").unwrap().end;
             image.bytes()[range].to_vec()
@@ -288,8 +304,13 @@ mod tests {
     #[test]
     fn a_command_line_too_long_is_refused() {
         let long = "x".repeat(4097);
-        let image =
-            Image { stages: &stages(), kernel: &[7], config: KernelConfig::DEFAULT, command_line: &long };
+        let image = Image {
+            stages: &stages(),
+            kernel: &[7],
+            config: KernelConfig::DEFAULT,
+            command_line: &long,
+            ramdisk: None,
+        };
         assert!(image.build().is_err_and(|error| error.to_string().starts_with("E24")));
     }
 

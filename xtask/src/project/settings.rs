@@ -8,6 +8,7 @@ use super::table::{Table, number, words};
 use crate::guest;
 use anyhow::Result;
 use boot_info::{AddressWish, KernelConfig};
+use std::path::PathBuf;
 use std::time::Duration;
 use toml::Value;
 
@@ -29,6 +30,8 @@ pub(crate) struct Boot {
     /// Whether somebody chose the stack's length: then it does not matter what the kernel's file says.
     pub(crate) is_stack_len_said: bool,
     pub(crate) command_line: String,
+    /// The ramdisk's path.
+    pub(crate) ramdisk: Option<PathBuf>,
 }
 
 /// What runs the image, and what it is to end with.
@@ -77,7 +80,7 @@ const BOOTLOADER_KEYS: [&str; 4] =
     ["physical-memory-offset", "kernel-stack-address", "kernel-stack-size", "boot-info-address"];
 
 /// Ours.
-pub(crate) const KEYS: [&str; 14] = [
+pub(crate) const KEYS: [&str; 15] = [
     "run-command",
     "run-args",
     "test-args",
@@ -85,6 +88,7 @@ pub(crate) const KEYS: [&str; 14] = [
     "test-timeout",
     "test-no-reboot",
     "command-line",
+    "ramdisk",
     "physical-memory-offset",
     "stack-address",
     "stack-size",
@@ -114,6 +118,7 @@ impl Settings {
                 command_line: ours
                     .get("command-line", "a string", |value| value.as_str().map(str::to_owned))?
                     .unwrap_or_default(),
+                ramdisk: ours.get("ramdisk", "a path", |value| value.as_str().map(PathBuf::from))?,
             },
             program: program(&ours, &bootimage)?,
             is_given: [&ours, &bootimage, &bootloader].iter().any(|table| table.is_there()),
@@ -239,6 +244,7 @@ mod tests {
             test-timeout = 7
             test-no-reboot = false
             command-line = "log=debug"
+            ramdisk = "files.tar"
             physical-memory-offset = "0xffff_9000_0000_0000"
             stack-address = "0xFFFFFF8000001000"
             stack-size = 65536
@@ -263,6 +269,7 @@ mod tests {
                 },
                 is_stack_len_said: true,
                 command_line: "log=debug".to_owned(),
+                ramdisk: Some("files.tar".into()),
             },
             program: Program {
                 run_command: words(&["my-qemu", "{}"]),

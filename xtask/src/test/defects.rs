@@ -67,7 +67,13 @@ fn boot(scene: &Scene, stage2: Vec<u8>, message: &str) -> Result<()> {
     let stages = Stages { stage1: scene.parts.stages.stage1.clone(), stage2 };
     let kernel = read(&scene.parts.kernel_release)?;
     let kernel = strip(&Shell::new()?, &kernel)?;
-    let image = Image { stages: &stages, kernel: &kernel, config: KernelConfig::DEFAULT, command_line: "" };
+    let image = Image {
+        stages: &stages,
+        kernel: &kernel,
+        config: KernelConfig::DEFAULT,
+        command_line: "",
+        ramdisk: None,
+    };
     let mut booted = scene.boot(&image.build()?, Machine::default())?;
     booted.wait_for(message)?;
     booted.wait_for_screen(message)

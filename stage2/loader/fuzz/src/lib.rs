@@ -16,7 +16,7 @@ use loader::e820::{Answer, ENTRIES_MAX, Regions, Reports, SIGNATURE, USABLE_END}
 use loader::elf::{Kernel, headers_len};
 use loader::error::Purpose;
 use loader::frames::Frames;
-use loader::load::{LoadedKernel, PhysicalMemory, load_command_line};
+use loader::load::{LoadedKernel, PhysicalMemory, load_command_line, load_ramdisk};
 use loader::paging::PagingFeatures;
 use loader::plan::{Machine, is_window_addr};
 use loader::relocate::relocate;
@@ -257,6 +257,13 @@ fn boot(
     if let Some(piece) = &bundle.command_line {
         assert!(!is_damaged(piece), "damage in the command line");
         assert_eq!(memory.bytes(target_addr, len as u64), &bytes[place(piece.offset, piece.len)]);
+    }
+
+    let ramdisk = load_ramdisk(source, memory, &mut frames, bundle.ramdisk.as_ref())?;
+    check_only_ours_was_written(memory, &taken(&frames));
+    if let (Some(piece), Some(range)) = (&bundle.ramdisk, ramdisk) {
+        assert!(!is_damaged(piece), "damage in the ramdisk");
+        assert_eq!(memory.bytes(range.start, piece.len), &bytes[place(piece.offset, piece.len)]);
     }
 
     let pieces = &loaded.pieces;

@@ -41,9 +41,11 @@ fn bundle(seed: [u64; 6]) -> Bundle {
         len: 1 + (command_line >> 1) % COMMAND_LINE_MAX as u64,
         checksum: sums,
     });
+    let ramdisk =
+        (sums & 1 == 1).then(|| Piece { offset: offset(stack), len: (window >> 2).max(1), checksum: place });
     let end = |piece: &Piece| piece.offset + piece.len;
     Bundle {
-        len: command_line.iter().map(end).fold(end(&kernel), u64::max) + offset(sums) % 1000,
+        len: command_line.iter().chain(&ramdisk).map(end).fold(end(&kernel), u64::max) + offset(sums) % 1000,
         config: KernelConfig {
             stack_len: (stack % (64 << 8) + 1) * PAGE,
             physical_memory_offset: wish(window),
@@ -59,6 +61,7 @@ fn bundle(seed: [u64; 6]) -> Bundle {
         kernel,
         kernel_headers,
         command_line,
+        ramdisk,
     }
 }
 
@@ -82,6 +85,7 @@ fn plain() -> Bundle {
         kernel: piece(0x2000, 0x12_1456),
         kernel_headers: piece(0x2000, 0x1000),
         command_line: Some(piece(0x1000, 9)),
+        ramdisk: None,
     }
 }
 
@@ -269,6 +273,8 @@ fn anything_but_one_kernel_with_headers_and_at_most_one_command_line_is_refused(
     for what in [Kernel, KernelHeaders, CommandLine] {
         assert_eq!(fourth(what), count(what, 2));
     }
+    let ramdisk = Some(Piece { offset: PAGE, len: 1, checksum: 0 });
+    assert_eq!(fourth(PieceKind::Ramdisk), Ok(Bundle { ramdisk, ..plain() }));
     // None, or not the last one.
     for pieces in [0, 1, 2] {
         assert_eq!(with(&[(field::PIECE_COUNT, pieces)]), count(Kernel, 0));

@@ -18,9 +18,12 @@ use loader::e820::Regions;
 use loader::elf::Kernel;
 use loader::error::Purpose;
 use loader::frames::Frames;
-use loader::load::{LoadedKernel, PIECES_MAX, PhysicalMemory, load_command_line, load_kernel, load_piece};
+use loader::load::{
+    LoadedKernel, PIECES_MAX, PhysicalMemory, load_command_line, load_kernel, load_piece, load_ramdisk,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use std::ops::Range;
 
 const PAGE: u64 = layout::PAGE_LEN as u64;
 const LARGE_PAGE: u64 = 2 << 20;
@@ -74,6 +77,22 @@ impl Machine {
         let loaded = result.unwrap_or_else(|error| panic!("{error}"));
         check_loaded(&kernel.expected(file), &loaded.pieces, &taken, &self.memory);
         loaded
+    }
+
+    /// Loads a ramdisk of these bytes; gives where it lies, and what was taken.
+    fn load_ramdisk(&mut self, ramdisk: &[u8]) -> (loader::Result<Option<Range<u64>>>, Vec<MemoryRegion>) {
+        let Self { regions, medium, memory, source, .. } = self;
+        let offset = medium.borrow().bytes.len().next_multiple_of(4096);
+        let piece = Piece::new(offset as u64, ramdisk);
+        medium.borrow_mut().bytes.resize(offset, 0);
+        medium.borrow_mut().bytes.extend(ramdisk);
+        medium.borrow_mut().bytes.resize((offset + ramdisk.len()).next_multiple_of(2048), 0);
+        let mut map = regions.clone();
+        let mut frames = Frames::new(&mut map);
+        let result = load_ramdisk(source, memory, &mut frames, Some(&piece));
+        let taken = taken(&frames);
+        check_only_ours_was_written(memory, &taken);
+        (result, taken)
     }
 
     fn load_command_line(&mut self, target_addr: u64) -> loader::Result<usize> {
@@ -233,6 +252,33 @@ proptest! {
         let Machine { regions, bundle, memory, source, .. } = &mut machine;
         let result = load_kernel(source, memory, &mut Frames::new(&mut regions.clone()), &bundle.kernel, &mut loaded);
         prop_assert_eq!(damaged_piece(result), Some((PieceKind::Kernel, file.len() as u64)));
+    }
+
+    #[test]
+    fn a_ramdisk_lies_in_one_piece_on_pages_of_its_own_whose_rest_is_zero(
+        ramdisk in vec(any::<u8>(), 1..20_000),
+        regions in fragments(),
+        habits in habits(),
+    ) {
+        let (_, file) = simple_kernel(0x20_0000, 0x1000, 100);
+        let longest = regions.iter().filter(|region| region.kind == MemoryRegionKind::USABLE);
+        let longest = longest.map(MemoryRegion::len).max().unwrap_or(0);
+        let mut machine = Machine::new(regions, &file, &habits);
+        let free = Frames::new(&mut machine.regions.clone()).free_len() / 1024;
+        let len = ramdisk.len().next_multiple_of(4096) as u64;
+        let (result, taken) = machine.load_ramdisk(&ramdisk);
+        if len > longest {
+            let expected = BootError::OutOfMemory { what: Purpose::Ramdisk, needed: len / 1024, free };
+            prop_assert_eq!(result, Err(expected.into()));
+            return Ok(());
+        }
+        let range = result.map_err(|error| TestCaseError::fail(error.to_string()))?.expect("there is one");
+        prop_assert!(range.start.is_multiple_of(PAGE));
+        prop_assert_eq!(range.end - range.start, ramdisk.len() as u64);
+        prop_assert_eq!(taken, [MemoryRegion::new(range.start, range.start + len, MemoryRegionKind::RAMDISK)]);
+        let mut expected = ramdisk;
+        expected.resize(usize::try_from(len).unwrap(), 0);
+        prop_assert_eq!(machine.memory.bytes(range.start, len), expected);
     }
 
     #[test]

@@ -132,7 +132,7 @@ fn regions() -> impl Strategy<Value = Regions> {
             1 => Just(MemoryRegionKind::ACPI_NVS),
             1 => Just(MemoryRegionKind::FRAMEBUFFER),
             1 => Just(MemoryRegionKind::BAD),
-            1 => Just(MemoryRegionKind(8)),
+            1 => Just(MemoryRegionKind(9)),
         ]
     };
     let start = prop_oneof![

@@ -265,6 +265,7 @@ fn is_memory(region: &MemoryRegion) -> bool {
             | MemoryRegionKind::KERNEL
             | MemoryRegionKind::ACPI_RECLAIMABLE
             | MemoryRegionKind::ACPI_NVS
+            | MemoryRegionKind::RAMDISK
     );
     is_ram && region.end_addr <= USABLE_END
 }

@@ -142,7 +142,10 @@ fn sample_addrs(regions: &[MemoryRegion]) -> impl Iterator<Item = u64> {
 pub(crate) fn taken(frames: &Frames<'_>) -> Vec<MemoryRegion> {
     let is_taken = |region: &&MemoryRegion| {
         region.start_addr >= layout::FIRST_MIB_END.into()
-            && matches!(region.kind, MemoryRegionKind::KERNEL | MemoryRegionKind::BOOTLOADER)
+            && matches!(
+                region.kind,
+                MemoryRegionKind::KERNEL | MemoryRegionKind::BOOTLOADER | MemoryRegionKind::RAMDISK
+            )
     };
     frames.map().iter().filter(is_taken).copied().collect()
 }

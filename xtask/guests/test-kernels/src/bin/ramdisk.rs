@@ -1,0 +1,36 @@
+//! The ramdisk is there, byte for byte, in memory of its own. The command line tells its length; a byte is its index modulo
+//! 251. Without a command line there is none.
+
+#![no_std]
+#![no_main]
+
+use boot_info::{BootInfo, MemoryRegionKind};
+use kernel::println;
+
+test_kernels::test_kernel!(test);
+
+const PAGE: u64 = 4096;
+
+fn test(boot_info: &'static BootInfo) {
+    let Ok(len) = boot_info.command_line().parse() else {
+        assert!(boot_info.ramdisk().is_none());
+        return;
+    };
+    let ramdisk: &[u8] = boot_info.ramdisk().expect("a ramdisk");
+    println!("ramdisk: {} bytes at {:p}", ramdisk.len(), ramdisk);
+    assert_eq!(ramdisk.len(), len);
+    for (index, byte) in ramdisk.iter().enumerate() {
+        assert_eq!(usize::from(*byte), index % 251, "byte {index}");
+    }
+
+    let start = ramdisk.as_ptr() as u64 - test_kernels::window(boot_info);
+    let end = (start + ramdisk.len() as u64).next_multiple_of(PAGE);
+    let region = boot_info.memory_regions().iter().find(|region| region.start_addr == start);
+    println!("region: {region:?}");
+    assert!(start.is_multiple_of(PAGE));
+    assert!(region.is_some_and(|region| region.end_addr == end && region.kind == MemoryRegionKind::RAMDISK));
+    let rest_len = (end - start) as usize - ramdisk.len();
+    // SAFETY: it is the rest of the last page, which is mapped.
+    let rest = unsafe { core::slice::from_raw_parts(ramdisk.as_ptr().add(ramdisk.len()), rest_len) };
+    assert!(rest.iter().all(|byte| *byte == 0));
+}

@@ -1,0 +1,82 @@
+//! A ramdisk: what the kernel finds, and what is told where it cannot be had.
+
+use super::Test;
+use super::commands::succeed;
+use super::parts::Scene;
+use crate::bare_metal::read;
+use crate::guest::Machine;
+use crate::image::DiskImage;
+use crate::project::Boot;
+use crate::{child, image};
+use anyhow::{Result, ensure};
+use std::fs;
+use xshell::Shell;
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        Test::new("ramdisk::of_one_byte", |scene| arrives(scene, 1, Machine::default())),
+        Test::new("ramdisk::of_a_page", |scene| arrives(scene, 4096, Machine::default())),
+        Test::new("ramdisk::of_5_mib_and_a_bit", |scene| arrives(scene, (5 << 20) + 77, Machine::default())),
+        Test::new("ramdisk::none", none),
+        Test::new("ramdisk::by_the_command", by_the_command),
+        Test::new("ramdisk::damaged", |scene| {
+            let mut image = with_ramdisk(scene, 1 << 20)?;
+            let range = image.range("ramdisk")?;
+            image.bytes_mut()[(range.start + range.end) / 2] ^= 1;
+            scene.boot(&image, Machine::default())?.says("boot error E25: ramdisk damaged: ")
+        }),
+        Test::new("ramdisk::larger_than_memory", |scene| {
+            let machine = Machine { memory: Some("8M".to_owned()), ..Machine::default() };
+            let message = "boot error E60: out of memory: ramdisk needs 9216 KiB, ";
+            scene.boot(&with_ramdisk(scene, 9 << 20)?, machine)?.says(message)
+        }),
+        Test::new("ramdisk::empty_is_refused", empty_is_refused),
+    ]
+}
+
+/// What the test kernel expects of so many bytes.
+fn bytes(len: usize) -> Vec<u8> {
+    (0..=250).cycle().take(len).collect()
+}
+
+fn with_ramdisk(scene: &Scene, len: usize) -> Result<DiskImage> {
+    let path = scene.folder().join("ramdisk");
+    fs::write(&path, bytes(len))?;
+    let boot = Boot { ramdisk: Some(path), command_line: len.to_string(), ..Boot::default() };
+    let kernel = read(&scene.parts.test_kernels.join("ramdisk"))?;
+    image::image(&Shell::new()?, &scene.parts.stages, &kernel, &boot)
+}
+
+fn arrives(scene: &Scene, len: usize, machine: Machine) -> Result<()> {
+    scene.boot(&with_ramdisk(scene, len)?, machine)?.wait_for_success()
+}
+
+fn none(scene: &Scene) -> Result<()> {
+    let kernel = scene.parts.test_kernels.join("ramdisk");
+    scene.boot_kernel(&kernel, "", Machine::default())?.wait_for_success()
+}
+
+/// As a person gives it, or a project: the path is that of the project then.
+fn by_the_command(scene: &Scene) -> Result<()> {
+    let folder = scene.folder().join("project");
+    fs::create_dir_all(folder.join("target"))?;
+    let kernel = folder.join("target/ramdisk");
+    fs::copy(scene.parts.test_kernels.join("ramdisk"), &kernel)?;
+    let table = "[package]\nname = \"theirs\"\n[package.metadata.doorstep]\n";
+    fs::write(folder.join("Cargo.toml"), format!("{table}ramdisk = \"files\"\ncommand-line = \"500\"\n"))?;
+    fs::write(folder.join("files"), bytes(500))?;
+    succeed(scene.xtask().args(["runner", "project/target/ramdisk"]).env_remove("CARGO_MANIFEST_DIR"))?;
+    fs::write(scene.folder().join("other"), bytes(9999))?;
+    let mut runner = scene.xtask();
+    runner.args(["runner", "--ramdisk", "other", "--cmdline", "9999", "project/target/ramdisk"]);
+    succeed(runner.env_remove("CARGO_MANIFEST_DIR")).map(drop)
+}
+
+fn empty_is_refused(scene: &Scene) -> Result<()> {
+    fs::write(scene.folder().join("nothing"), "")?;
+    let output = child::output(scene.xtask().args(["image", "--ramdisk", "nothing", "-o", "a.img"]))?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(!output.status.success(), "{told}");
+    ensure!(told.contains("nothing: the ramdisk is empty, expected at least one byte"), "{told}");
+    Ok(())
+}
