@@ -7,6 +7,7 @@ mod api_config;
 mod atomic_write;
 mod desk_check;
 mod disk_image;
+mod kernel_config_note;
 mod kernel_note;
 mod overwriting;
 mod stack_header;
@@ -292,8 +293,14 @@ fn read_kernel(path: &Path, boot: &Boot) -> Result<Vec<u8>> {
 
 /// What a kernel asks for: what was said of it, and what its file says itself.
 pub(crate) fn resolve(kernel: &[u8], boot: &Boot) -> Result<KernelConfig> {
-    let asked = if boot.is_stack_len_said { None } else { stack_header::stack_len(kernel)? };
-    let config = KernelConfig { stack_len: asked.unwrap_or(boot.config.stack_len), ..boot.config };
+    let own = kernel_config_note::find(kernel)?;
+    let mut config = own.map_or(boot.config, |own| kernel_config_note::merge(boot.config, &own));
+    let asked = match own {
+        _ if boot.is_stack_len_said => None,
+        Some(own) => Some(own.stack_len),
+        None => stack_header::stack_len(kernel)?,
+    };
+    config.stack_len = asked.unwrap_or(config.stack_len);
     let is_stack_len_known = boot.is_stack_len_said || asked.is_some();
     api_config::resolve(kernel, kernel_note::resolve(kernel, config)?, is_stack_len_known)
 }

@@ -45,6 +45,41 @@ impl KernelConfig {
     };
 }
 
+/// What is allowed or wished for, as bits of a number. They never change their meaning.
+impl KernelConfig {
+    const ALLOW_WRITE_EXECUTE: u32 = 1 << 0;
+    const RANDOMIZE_ADDRESS: u32 = 1 << 1;
+    const KEEP_SCREEN: u32 = 1 << 2;
+    const RECURSIVE_PAGE_TABLE: u32 = 1 << 3;
+    const VGA_320X200: u32 = 1 << 4;
+
+    /// The bits for what is allowed or wished for.
+    #[must_use]
+    pub const fn flags(&self) -> u32 {
+        const fn flag(is_set: bool, flag: u32) -> u32 {
+            if is_set { flag } else { 0 }
+        }
+        flag(self.allow_write_execute, Self::ALLOW_WRITE_EXECUTE)
+            | flag(self.randomize_address, Self::RANDOMIZE_ADDRESS)
+            | flag(self.keep_screen, Self::KEEP_SCREEN)
+            | flag(self.recursive_page_table, Self::RECURSIVE_PAGE_TABLE)
+            | flag(self.vga_320x200, Self::VGA_320X200)
+    }
+
+    /// The same configuration with these bits in place of its own. Bits that are not known mean nothing.
+    #[must_use]
+    pub const fn with_flags(self, flags: u32) -> Self {
+        Self {
+            allow_write_execute: flags & Self::ALLOW_WRITE_EXECUTE != 0,
+            randomize_address: flags & Self::RANDOMIZE_ADDRESS != 0,
+            keep_screen: flags & Self::KEEP_SCREEN != 0,
+            recursive_page_table: flags & Self::RECURSIVE_PAGE_TABLE != 0,
+            vga_320x200: flags & Self::VGA_320X200 != 0,
+            ..self
+        }
+    }
+}
+
 impl Default for KernelConfig {
     fn default() -> Self {
         Self::DEFAULT

@@ -4,7 +4,7 @@ use crate::Protocol;
 use core::mem::{offset_of, size_of};
 
 /// How an ELF note of ours begins (System V ABI, "Note Section"); its descriptor follows.
-#[repr(C, align(4))]
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoteHeader {
     owner_len: u32,

@@ -18,7 +18,9 @@
 
 pub mod bootloader_0_9;
 pub mod bootloader_api_0_11;
+
 mod kernel_config;
+mod kernel_config_note;
 mod kernel_note;
 mod memory_region;
 mod milestone;
@@ -26,6 +28,7 @@ mod parts;
 mod wall_clock;
 
 pub use kernel_config::{AddressWish, KernelConfig};
+pub use kernel_config_note::KernelConfigNote;
 pub use kernel_note::{KernelNote, NoteHeader};
 pub use memory_region::{KernelSegment, MemoryRegion, MemoryRegionKind, SegmentRights};
 pub use milestone::{Milestone, MilestoneId};

@@ -137,19 +137,11 @@ struct RawConfig {
     stack_addr: U64,
     /// Virtual address of the boot info, 0 for the usual one.
     boot_info_addr: U64,
+    /// [`KernelConfig::flags`].
     flags: U32,
     /// Number of a [`Protocol`].
     protocol: U32,
     unused: [u8; 408],
-}
-
-/// Flags of the configuration: what is allowed or wished for.
-mod config_flags {
-    pub(super) const ALLOW_WRITE_EXECUTE: u32 = 1 << 0;
-    pub(super) const RANDOMIZE_ADDRESS: u32 = 1 << 1;
-    pub(super) const KEEP_SCREEN: u32 = 1 << 2;
-    pub(super) const RECURSIVE_PAGE_TABLE: u32 = 1 << 3;
-    pub(super) const VGA_320X200: u32 = 1 << 4;
 }
 
 #[repr(C)]
@@ -365,18 +357,12 @@ fn wrong(field: &'static str, found: u64, expected: &'static str) -> Box<BootErr
 
 impl RawConfig {
     fn new(config: &KernelConfig) -> Self {
-        let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
-        let flags = flag(config.allow_write_execute, config_flags::ALLOW_WRITE_EXECUTE)
-            | flag(config.randomize_address, config_flags::RANDOMIZE_ADDRESS)
-            | flag(config.keep_screen, config_flags::KEEP_SCREEN)
-            | flag(config.recursive_page_table, config_flags::RECURSIVE_PAGE_TABLE)
-            | flag(config.vga_320x200, config_flags::VGA_320X200);
         Self {
             stack_len: config.stack_len.into(),
             physical_memory_offset: config.physical_memory_offset.to_number().into(),
             stack_addr: config.stack_addr.to_number().into(),
             boot_info_addr: config.boot_info_addr.to_number().into(),
-            flags: flags.into(),
+            flags: config.flags().into(),
             protocol: config.protocol.0.into(),
             unused: [0; 408],
         }
@@ -401,18 +387,14 @@ impl RawConfig {
         if !Protocol::ALL.contains(&protocol) {
             return Err(wrong("protocol", protocol.0.into(), "one that this loader knows"));
         }
-        let has = |flag| self.flags.get() & flag != 0;
-        Ok(KernelConfig {
+        let config = KernelConfig {
             stack_len,
             stack_addr: AddressWish::from_number(self.stack_addr.get()),
             physical_memory_offset: AddressWish::from_number(window),
             boot_info_addr: AddressWish::from_number(self.boot_info_addr.get()),
             protocol,
-            allow_write_execute: has(config_flags::ALLOW_WRITE_EXECUTE),
-            randomize_address: has(config_flags::RANDOMIZE_ADDRESS),
-            keep_screen: has(config_flags::KEEP_SCREEN),
-            recursive_page_table: has(config_flags::RECURSIVE_PAGE_TABLE),
-            vga_320x200: has(config_flags::VGA_320X200),
-        })
+            ..KernelConfig::DEFAULT
+        };
+        Ok(config.with_flags(self.flags.get()))
     }
 }

@@ -13,28 +13,30 @@ use elf::note::{Note, NoteAny};
 ///
 /// Whether this is a kernel at all is for the desk check to say.
 pub(super) fn resolve(kernel: &[u8], config: KernelConfig) -> Result<KernelConfig> {
-    match ElfBytes::minimal_parse(kernel).ok().and_then(|elf| find(&elf)) {
+    match find(kernel, KernelNote::KIND, KernelNote::SYMBOL) {
         Some(descriptor) => apply(&descriptor, config).context("the kernel's note (.note.doorstep)"),
         None => Ok(config),
     }
 }
 
-/// The descriptor of the note. A linker script may leave it out of the program headers, or discard it.
-fn find(elf: &ElfBytes<'_, LittleEndian>) -> Option<Vec<u8>> {
+/// The descriptor of a note of ours. A linker script may leave it out of the program headers, or discard it; then its copy
+/// is found by the symbol.
+pub(super) fn find(kernel: &[u8], kind: u32, symbol: &str) -> Option<Vec<u8>> {
+    let elf = ElfBytes::<LittleEndian>::minimal_parse(kernel).ok()?;
     let segments = elf.segments().into_iter().flatten().filter(|segment| segment.p_type == PT_NOTE);
     let in_segments = segments.filter_map(|segment| elf.segment_data_as_notes(&segment).ok()).flatten();
     let sections = elf.section_headers().into_iter().flatten().filter(|section| section.sh_type == SHT_NOTE);
     let in_sections = sections.filter_map(|section| elf.section_data_as_notes(&section).ok()).flatten();
     let in_notes = in_segments.chain(in_sections).find_map(|note| match note {
         Note::Unknown(NoteAny { n_type, name, desc })
-            if n_type == u64::from(KernelNote::KIND)
+            if n_type == u64::from(kind)
                 && name.split(|&byte| byte == 0).next() == Some(NoteHeader::OWNER.as_bytes()) =>
         {
             Some(desc.to_vec())
         }
         _ => None,
     });
-    let in_copy = || NoteHeader::descriptor(bytes_at_symbol(elf, KernelNote::SYMBOL)?, KernelNote::KIND);
+    let in_copy = || NoteHeader::descriptor(bytes_at_symbol(&elf, symbol)?, kind);
     in_notes.or_else(|| in_copy().map(<[u8]>::to_vec))
 }
 

@@ -34,6 +34,7 @@ pub(crate) fn tests() -> Vec<Test> {
         "physical_memory",
         "frame_allocator",
         "exceptions",
+        "configured",
     ] {
         tests.push(Test::new(format!("kernel::{name}"), move |scene| {
             succeeds(scene, name, "", Machine::default()).map(drop)
