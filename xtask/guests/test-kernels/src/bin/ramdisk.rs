@@ -29,7 +29,7 @@ fn test(boot_info: &'static BootInfo) {
     println!("region: {region:?}");
     assert!(start.is_multiple_of(PAGE));
     assert!(region.is_some_and(|region| region.end_addr == end && region.kind == MemoryRegionKind::RAMDISK));
-    let rest_len = (end - start) as usize - ramdisk.len();
+    let rest_len = ramdisk.len().next_multiple_of(4096) - ramdisk.len();
     // SAFETY: it is the rest of the last page, which is mapped.
     let rest = unsafe { core::slice::from_raw_parts(ramdisk.as_ptr().add(ramdisk.len()), rest_len) };
     assert!(rest.iter().all(|byte| *byte == 0));
