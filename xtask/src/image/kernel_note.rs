@@ -2,6 +2,7 @@
 //!
 //! The crates in stage2/ that give kernels the names of another loader put it into the kernel's file.
 
+use crate::project;
 use anyhow::{Context, Result, bail, ensure};
 use boot_info::{KernelConfig, KernelNote, NoteHeader, Protocol};
 use elf::ElfBytes;
@@ -15,8 +16,30 @@ use elf::note::{Note, NoteAny};
 pub(super) fn resolve(kernel: &[u8], config: KernelConfig) -> Result<KernelConfig> {
     match find(kernel, KernelNote::KIND, KernelNote::SYMBOL) {
         Some(descriptor) => apply(&descriptor, config).context("the kernel's note (.note.doorstep)"),
-        None => Ok(config),
+        None => {
+            if let Some(function) = function_of_original(kernel) {
+                bail!(
+                    "symbol {function}: found a function of the crate bootloader 0.9 from crates.io, whose boot info is not \
+                     what Doorstep hands over; {}",
+                    project::advice_to_patch("bootloader")
+                );
+            }
+            Ok(config)
+        }
     }
+}
+
+/// The symbol of a function of the original crate `bootloader` 0.9, if there is one: ours has no module of this name. Of all
+/// kernels built with the original, those that were not stripped and go through its memory map by its functions have one.
+fn function_of_original(kernel: &[u8]) -> Option<String> {
+    /// A path in rustc's names of functions: in both of its ways, and as a part of the name of an implementation.
+    const MODULE: [&str; 2] = ["10bootloader8bootinfo", "bootloader..bootinfo.."];
+    let elf = ElfBytes::<LittleEndian>::minimal_parse(kernel).ok()?;
+    let (symbols, names) = elf.symbol_table().ok()??;
+    let names = symbols.iter().filter_map(|symbol| names.get(symbol.st_name as usize).ok());
+    let of_original = names.filter(|name| MODULE.iter().any(|module| name.contains(module)));
+    // Where generics are spelled out, names get very long.
+    of_original.min_by_key(|name| name.len()).map(str::to_owned)
 }
 
 /// The descriptor of a note of ours. A linker script may leave it out of the program headers, or discard it; then its copy

@@ -33,6 +33,7 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("protocol::api_default", |scene| api(scene, "api-default", Machine::default())),
         Test::new("protocol::api_recursive", |scene| api(scene, "api-recursive", Machine::default())),
         Test::new("protocol::api_config_is_found", api_config_is_found),
+        Test::new("protocol::original_is_refused_by_its_symbols", original_is_refused_by_its_symbols),
         Test::new("protocol::original_api_is_refused", original_api_is_refused),
         Test::new("protocol::api_wishes_that_cannot_be_met", api_wishes_that_cannot_be_met),
     ]
@@ -113,6 +114,28 @@ fn api_config_is_found(scene: &Scene) -> Result<()> {
 }
 
 /// It reads from RDI what Doorstep does not hand over.
+fn original_is_refused_by_its_symbols(scene: &Scene) -> Result<()> {
+    let foreign = scene.parts.foreign_kernels.join("foreign-kernel");
+    let kernel = scene.folder().join("original");
+    let shell = Shell::new()?;
+    let objcopy = find_objcopy(&shell)?;
+    for name in [
+        "_ZN10bootloader8bootinfo10memory_map10FrameRange10start_addr17h0123456789abcdefE",
+        "_ZN80_$LT$bootloader..bootinfo..memory_map..MemoryMap$u20$as$u20$core..ops..deref..Deref$GT$5deref17h0E",
+        "_RNvMs_NtNtCs1234_10bootloader8bootinfo10memory_mapNtB4_10FrameRange10start_addr",
+    ] {
+        let symbol = format!("{name}=0x1000,global");
+        child::run(&mut cmd!(shell, "{objcopy} --add-symbol {symbol} {foreign} {kernel}").into())?;
+        refuses(
+            scene,
+            &kernel,
+            &format!("original: symbol {name}: found a function of the crate bootloader 0.9"),
+        )?;
+        refuses(scene, &kernel, "[patch.crates-io]\nbootloader = { path = ")?;
+    }
+    Ok(())
+}
+
 fn original_api_is_refused(scene: &Scene) -> Result<()> {
     let section = scene.folder().join("section");
     let mut bytes = ConfigNote::ORIGINAL_UUID.to_vec();
