@@ -213,7 +213,8 @@ impl Bundle {
                 _ => continue,
             };
             if place.replace(raw.parse(len)?).is_some() {
-                return Err(BootError::PieceCount { what, found: 2 }.into());
+                let found = pieces.iter().filter(|piece| piece.kind == raw.kind).count() as u64;
+                return Err(BootError::PieceCount { what, found }.into());
             }
         }
         let missing = |what| BootError::PieceCount { what, found: 0 };
