@@ -14,9 +14,8 @@ const ALIGNMENT: usize = 16;
 #[must_use]
 pub fn find_rsdp(area: &[u8]) -> Option<usize> {
     const LEN_OF_REVISION_0: usize = 20;
-    find(area, |bytes| {
-        bytes.starts_with(b"RSD PTR ")
-            && sums_to_zero(bytes, LEN_OF_REVISION_0)
+    find(area, b"RSD PTR ", |bytes| {
+        sums_to_zero(bytes, LEN_OF_REVISION_0)
             && match (bytes.get(15), bytes.get(20..).and_then(<[u8]>::first_chunk)) {
                 (Some(..2), _) => true,
                 (_, Some(&len)) => {
@@ -31,18 +30,22 @@ pub fn find_rsdp(area: &[u8]) -> Option<usize> {
 /// Offset of the first SMBIOS entry point in an area: a 64-bit one (version 3.0) if there is one, else a 32-bit one (2.1).
 #[must_use]
 pub fn find_smbios(area: &[u8]) -> Option<usize> {
-    // The length is behind the checksum, which is behind the signature.
-    let is_entry = |bytes: &[u8], signature: &[u8]| {
-        bytes.starts_with(signature)
-            && bytes
-                .get(signature.len() + 1)
-                .is_some_and(|&len| usize::from(len) > signature.len() && sums_to_zero(bytes, len.into()))
+    let find_entry = |signature: &'static [u8]| {
+        find(area, signature, |bytes| {
+            // The length is behind the checksum, which is behind the signature.
+            let len = bytes.get(signature.len() + 1).copied().map_or(0, usize::from);
+            len > signature.len() && sums_to_zero(bytes, len)
+        })
     };
-    find(area, |bytes| is_entry(bytes, b"_SM3_")).or_else(|| find(area, |bytes| is_entry(bytes, b"_SM_")))
+    find_entry(b"_SM3_").or_else(|| find_entry(b"_SM_"))
 }
 
-fn find(area: &[u8], is_table: impl Fn(&[u8]) -> bool) -> Option<usize> {
-    (0..area.len()).step_by(ALIGNMENT).find(|&offset| is_table(&area[offset..]))
+fn find(area: &[u8], signature: &[u8], is_whole: impl Fn(&[u8]) -> bool) -> Option<usize> {
+    (0..area.len()).step_by(ALIGNMENT).find(|&offset| {
+        // Nearly all differ in the first byte, and the area is large.
+        let bytes = &area[offset..];
+        bytes[0] == signature[0] && bytes.starts_with(signature) && is_whole(bytes)
+    })
 }
 
 /// Whether there are so many bytes, and their sum is 0 modulo 256.
