@@ -34,7 +34,7 @@ pub(crate) fn tests() -> Vec<Test> {
         "physical_memory",
         "frame_allocator",
         "exceptions",
-        "configured",
+        "config_in_source",
     ] {
         tests.push(Test::new(format!("kernel::{name}"), move |scene| {
             succeeds(scene, name, "", Machine::default()).map(drop)

@@ -118,8 +118,11 @@ proptest! {
         let regions = checked_overlay(&reports.into_iter().map(region).collect::<Vec<_>>());
         let machine = Machine::new(&regions, 5 * PAGE);
         prop_assert_eq!(machine.boot_info_len, 5 * PAGE);
-        // Usable, of the loader, of the kernel, or with ACPI in it.
-        let memory = regions.iter().filter(|region| region.kind.0 <= 4 && region.end_addr <= USABLE_END);
+        // Usable, of the loader, of the kernel, with ACPI in it, or the ramdisk.
+        let is_memory = |region: &&MemoryRegion| {
+            [0, 1, 2, 3, 4, 8].contains(&region.kind.0) && region.end_addr <= USABLE_END
+        };
+        let memory = regions.iter().filter(is_memory);
         prop_assert_eq!(machine.memory_end, memory.map(|region| region.end_addr).max().unwrap_or(0));
     }
 }
