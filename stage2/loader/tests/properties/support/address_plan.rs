@@ -49,6 +49,16 @@ pub(crate) fn checked_plan(
     machine: &Machine,
 ) -> loader::Result<AddressPlan> {
     let found = AddressPlan::new(kernel, config, machine);
+    if config.stack_addr != AddressWish::Default || config.boot_info_addr != AddressWish::Default {
+        // Where stack or boot info are asked for elsewhere, the rest of what is below does not hold.
+        if let Ok(plan) = &found {
+            check_apart(kernel, plan, machine);
+            assert_eq!(plan.stack.top_addr - plan.stack.bottom_addr, config.stack_len);
+            check_wish(config.stack_addr, plan.stack.bottom_addr);
+            check_wish(config.boot_info_addr, plan.boot_info_addr);
+        }
+        return found;
+    }
     match (expected_places(kernel, config, machine), &found) {
         (Err(expected), found) => assert_eq!(*found, Err(expected), "for {config:x?} on {machine:x?}"),
         (Ok(_), Err(error)) => panic!("{error}: for {config:x?} on {machine:x?}"),
@@ -64,6 +74,11 @@ pub(crate) fn checked_plan(
         }
     }
     found
+}
+
+/// What is asked for is there.
+fn check_wish(wish: AddressWish, found: u64) {
+    assert!(wish == AddressWish::Default || wish == AddressWish::Fixed(found), "{found:#x} for {wish:x?}");
 }
 
 /// What DESIGN.md leaves no choice about.
