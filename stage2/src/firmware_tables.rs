@@ -8,8 +8,8 @@ use core::ops::Range;
 use loader::firmware_tables::{find_rsdp, find_smbios};
 
 /// The BIOS's area, in which SMBIOS has the upper half.
-const BIOS_AREA: Range<u32> = 0xe_0000..0x10_0000;
-const SMBIOS_AREA: Range<u32> = 0xf_0000..0x10_0000;
+const BIOS_AREA: Range<u32> = 0xe_0000..layout::FIRST_MIB_END;
+const SMBIOS_AREA: Range<u32> = 0xf_0000..layout::FIRST_MIB_END;
 
 /// Physical address of the ACPI root system description pointer.
 pub(crate) fn rsdp_addr() -> Option<u64> {

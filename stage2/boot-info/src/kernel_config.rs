@@ -30,6 +30,9 @@ pub struct KernelConfig {
 }
 
 impl KernelConfig {
+    /// Largest stack that a kernel may ask for: one that leaves a small machine its memory.
+    pub const STACK_LEN_MAX: u64 = 64 << 20;
+
     /// 128 KiB of stack, everything where the loader puts it, nothing unusual allowed.
     pub const DEFAULT: Self = Self {
         stack_len: 128 * 1024,

@@ -58,9 +58,6 @@ impl KernelConfigNote {
     /// the address of the boot info, 8 bytes each.
     pub const DESCRIPTOR_LEN: usize = 40;
 
-    /// Largest stack that a kernel may ask for.
-    pub const STACK_LEN_MAX: u64 = 64 << 20;
-
     /// Writes a configuration down.
     ///
     /// # Panics
@@ -68,7 +65,7 @@ impl KernelConfigNote {
     #[must_use]
     pub const fn new(config: &KernelConfig) -> Self {
         let is_stack_len = config.stack_len > 0
-            && config.stack_len <= Self::STACK_LEN_MAX
+            && config.stack_len <= KernelConfig::STACK_LEN_MAX
             && config.stack_len.is_multiple_of(4096);
         assert!(is_stack_len, "stack_len: expected a multiple of 4096 from 4096 to 67108864 (64 MiB)");
         assert!(is_multiple(config.stack_addr, 4096), "stack_addr: expected a multiple of 4096, not 0");

@@ -105,9 +105,6 @@ pub const PIECES_MAX: usize = 47;
 /// Bytes of the longest command line.
 pub const COMMAND_LINE_MAX: usize = 4096;
 
-/// Largest stack that a kernel may ask for: one that leaves a small machine its memory.
-pub const STACK_LEN_MAX: u64 = 64 << 20;
-
 /// Flags of a piece, bit 0: a loader that does not know its kind must not go on.
 const REQUIRED: u32 = 1 << 0;
 
@@ -371,7 +368,7 @@ impl RawConfig {
 
     fn parse(&self) -> Result<KernelConfig> {
         let (page, stack_len) = (u64::from(layout::PAGE_LEN), self.stack_len.get());
-        if stack_len == 0 || stack_len > STACK_LEN_MAX || !stack_len.is_multiple_of(page) {
+        if stack_len == 0 || stack_len > KernelConfig::STACK_LEN_MAX || !stack_len.is_multiple_of(page) {
             return Err(wrong("stack length", stack_len, "whole pages, 4 KiB to 64 MiB"));
         }
         let window = self.physical_memory_offset.get();

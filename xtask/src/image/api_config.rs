@@ -12,7 +12,6 @@ use boot_info::bootloader_api_0_11::{ConfigField, ConfigNote};
 use boot_info::{AddressWish, KernelConfig};
 use elf::ElfBytes;
 use elf::endian::LittleEndian;
-use loader::bundle::STACK_LEN_MAX;
 use loader::elf::Kernel;
 use loader::plan::{AddressPlan, is_window_addr};
 use std::ops::RangeInclusive;
@@ -75,8 +74,9 @@ fn apply(note: &ConfigNote, said: KernelConfig, is_stack_len_known: bool) -> Res
     };
     let found = note.value(ConfigField::KernelStackSize).unwrap_or(default.stack_len);
     ensure!(
-        (1..=STACK_LEN_MAX).contains(&found),
-        "kernel_stack_size: found {found}, expected bytes from 1 to {STACK_LEN_MAX} (64 MiB)"
+        (1..=KernelConfig::STACK_LEN_MAX).contains(&found),
+        "kernel_stack_size: found {found}, expected bytes from 1 to {} (64 MiB)",
+        KernelConfig::STACK_LEN_MAX
     );
     let stack_len = found.next_multiple_of(PAGE);
     let guard_addr = addr(

@@ -103,7 +103,7 @@ const PAGE: u64 = layout::PAGE_LEN as u64;
 /// The stack of a kernel for bootloader 0.9 that does not ask for another one.
 const BOOTLOADER_STACK_PAGES: u64 = 512;
 
-const STACK_PAGES_MAX: u64 = loader::bundle::STACK_LEN_MAX / PAGE;
+const STACK_PAGES_MAX: u64 = KernelConfig::STACK_LEN_MAX / PAGE;
 
 impl Settings {
     /// Reads a Cargo.toml. `is_for_bootloader` tells whether the kernel is made for bootloader 0.9.
@@ -183,9 +183,8 @@ fn config(ours: &Table<'_>, bootloader: &Table<'_>, is_for_bootloader: bool) -> 
     let bootloader_stack = page(bootloader, "kernel-stack-address")?.map(|addr| addr + PAGE);
     let stack_len =
         ours.get("stack-size", "bytes, a multiple of 4096 from 4096 to 67108864 (64 MiB)", |value| {
-            number(value).filter(|len| {
-                len.is_multiple_of(PAGE) && (PAGE..=loader::bundle::STACK_LEN_MAX).contains(len)
-            })
+            number(value)
+                .filter(|len| len.is_multiple_of(PAGE) && (PAGE..=KernelConfig::STACK_LEN_MAX).contains(len))
         })?;
     let bootloader_stack_pages =
         bootloader.get("kernel-stack-size", "pages, an integer from 1 to 16384 (64 MiB)", |value| {

@@ -3,6 +3,7 @@
 //! The machine is made of ordinary memory (`support`); what a result has to be is said there once more, in the
 //! plainest way, and compared.
 
+mod bootloader_0_9;
 mod bundle;
 mod e820;
 mod elf;

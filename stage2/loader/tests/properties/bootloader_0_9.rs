@@ -1,5 +1,6 @@
 //! What kernels of `bootloader` 0.9 are told is what our own boot info says, whatever the machine is.
 
+use crate::cases;
 use boot_info::bootloader_0_9::{BootInfo, MemoryMap, MemoryRegionType};
 use boot_info::{BootInfoParts, MemoryRegion, MemoryRegionKind, TlsTemplate};
 use loader::bootloader_0_9;
@@ -7,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use std::mem::MaybeUninit;
 
-const PAGE: u64 = 4096;
+const PAGE: u64 = layout::PAGE_LEN as u64;
 
 /// The boot info, and the usable bytes that were left out.
 fn written(parts: &BootInfoParts, regions: &[MemoryRegion]) -> (Box<BootInfo>, u64) {
@@ -52,6 +53,8 @@ fn regions(max: usize) -> impl Strategy<Value = Vec<MemoryRegion>> {
 }
 
 proptest! {
+    #![proptest_config(cases(256))]
+
     #[test]
     fn the_map_is_sorted_and_its_usable_memory_is_ours(regions in regions(400)) {
         let (boot_info, left_out) = told(&regions);
