@@ -13,7 +13,6 @@ use crate::output;
 use crate::temporary::TemporaryFolder;
 use crate::toolchain::Toolchain;
 use anyhow::{Context, Result, ensure};
-use boot_info::KernelConfig;
 use clap::Args;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,13 +61,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         let sectors = u32::try_from(kernel.len())?.div_ceil(layout::SECTOR_LEN);
         let mut reads = reading_sector(&bare_reads, sectors)?;
         reads.extend(&kernel);
-        let image = Image {
-            stages: &stages,
-            kernel: &kernel,
-            config: KernelConfig::DEFAULT,
-            command_line: "",
-            ramdisk: None,
-        };
+        let image = Image::of(&stages, &kernel);
         let disks = [
             at_once.clone(),
             disk(&folder, "reads", &reads)?,
@@ -197,6 +190,6 @@ mod tests {
     fn the_kernel_is_one_that_the_loader_takes() {
         let kernel = kernel_that_ends(64 << 10);
         assert_eq!(kernel.len(), 64 << 10);
-        crate::image::check_kernel(&kernel, &KernelConfig::DEFAULT).unwrap();
+        crate::image::check_kernel(&kernel, &boot_info::KernelConfig::DEFAULT).unwrap();
     }
 }

@@ -62,7 +62,12 @@ pub(crate) struct Image<'a> {
     pub(crate) ramdisk: Option<&'a [u8]>,
 }
 
-impl Image<'_> {
+impl<'a> Image<'a> {
+    /// A kernel that asks for nothing and gets nothing besides.
+    pub(crate) fn of(stages: &'a Stages, kernel: &'a [u8]) -> Self {
+        Self { stages, kernel, config: KernelConfig::DEFAULT, command_line: "", ramdisk: None }
+    }
+
     /// Puts the image together.
     pub(crate) fn build(&self) -> Result<DiskImage> {
         let Stages { stage1, stage2 } = self.stages;
@@ -236,15 +241,7 @@ mod tests {
     }
 
     fn image(kernel: &[u8]) -> DiskImage {
-        Image {
-            stages: &stages(),
-            kernel,
-            config: KernelConfig::DEFAULT,
-            command_line: "quiet",
-            ramdisk: None,
-        }
-        .build()
-        .unwrap()
+        Image { command_line: "quiet", ..Image::of(&stages(), kernel) }.build().unwrap()
     }
 
     #[test]
@@ -267,14 +264,7 @@ mod tests {
     #[test]
     fn the_bundle_is_the_same_wherever_it_lies() {
         let bundle = |stages: &Stages| {
-            let image = Image {
-                stages,
-                kernel: &[7; 1000],
-                config: KernelConfig::DEFAULT,
-                command_line: "",
-                ramdisk: None,
-            };
-            let image = image.build().unwrap();
+            let image = Image::of(stages, &[7; 1000]).build().unwrap();
             let range = image.range("header").unwrap().start..image.range("kernel").unwrap().end;
             image.bytes()[range].to_vec()
         };
@@ -304,13 +294,8 @@ mod tests {
     #[test]
     fn a_command_line_too_long_is_refused() {
         let long = "x".repeat(4097);
-        let image = Image {
-            stages: &stages(),
-            kernel: &[7],
-            config: KernelConfig::DEFAULT,
-            command_line: &long,
-            ramdisk: None,
-        };
+        let stages = stages();
+        let image = Image { command_line: &long, ..Image::of(&stages, &[7]) };
         assert!(image.build().is_err_and(|error| error.to_string().starts_with("E24")));
     }
 

@@ -7,7 +7,6 @@ use crate::guest::Machine;
 use crate::image::{Image, Stages};
 use crate::strip::strip;
 use anyhow::{Context, Result};
-use boot_info::KernelConfig;
 use elf::ElfBytes;
 use elf::abi::STT_FUNC;
 use elf::endian::LittleEndian;
@@ -67,13 +66,7 @@ fn boot(scene: &Scene, stage2: Vec<u8>, message: &str) -> Result<()> {
     let stages = Stages { stage1: scene.parts.stages.stage1.clone(), stage2 };
     let kernel = read(&scene.parts.kernel_release)?;
     let kernel = strip(&Shell::new()?, &kernel)?;
-    let image = Image {
-        stages: &stages,
-        kernel: &kernel,
-        config: KernelConfig::DEFAULT,
-        command_line: "",
-        ramdisk: None,
-    };
+    let image = Image::of(&stages, &kernel);
     let mut booted = scene.boot(&image.build()?, Machine::default())?;
     booted.wait_for(message)?;
     booted.wait_for_screen(message)

@@ -142,19 +142,12 @@ impl Scene {
     /// An image of a kernel that asks for something.
     pub(crate) fn configured_image(&self, kernel: &[u8], config: KernelConfig) -> Result<DiskImage> {
         image::check_kernel(kernel, &config)?;
-        Image { stages: &self.parts.stages, kernel, config, command_line: "", ramdisk: None }.build()
+        Image { config, ..Image::of(&self.parts.stages, kernel) }.build()
     }
 
     /// An image of any bytes in place of the kernel, which the desk check might refuse.
     pub(crate) fn unchecked_image(&self, kernel: &[u8]) -> Result<DiskImage> {
-        Image {
-            stages: &self.parts.stages,
-            kernel,
-            config: KernelConfig::DEFAULT,
-            command_line: "",
-            ramdisk: None,
-        }
-        .build()
+        Image::of(&self.parts.stages, kernel).build()
     }
 
     /// Boots an image on a machine.
