@@ -1,7 +1,9 @@
 //! What the kernel says, on the screen and on the serial port alike.
 
+use crate::screen::Screen;
 use crate::serial::SerialPort;
-use crate::vga::{Color, Screen};
+use crate::vga::Color;
+use boot_info::BootInfo;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 use spin::{Mutex, MutexGuard};
@@ -46,6 +48,16 @@ impl Write for Console {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.screen.write_str(text)?;
         self.serial.write_str(text)
+    }
+}
+
+/// Shows pixels from now on, where the loader set up a framebuffer.
+///
+/// To be called once: what boot info tells has to be true.
+pub fn init(boot_info: &'static BootInfo) {
+    if let Some(framebuffer) = boot_info.framebuffer() {
+        // SAFETY: boot info came from the loader, which has mapped the framebuffer, and nobody else here uses it.
+        unsafe { lock().screen.use_framebuffer(framebuffer) };
     }
 }
 

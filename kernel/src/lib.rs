@@ -6,10 +6,12 @@
 
 pub mod console;
 pub mod format;
+pub mod framebuffer;
 pub mod gdt;
 pub mod interrupts;
 pub mod memory;
 pub mod report;
+pub mod screen;
 pub mod serial;
 pub mod time;
 pub mod vga;

@@ -15,6 +15,7 @@ entry_point!(kernel_main);
 fn kernel_main(boot_info: &'static BootInfo) -> ! {
     let entered = time::now();
     kernel::init();
+    console::init(boot_info);
     console::lock().set_color(Color::White, Color::Blue);
     println!("Hello World!");
     report::print(boot_info, entered);

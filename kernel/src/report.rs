@@ -5,7 +5,7 @@ use crate::format::{Flags, Milliseconds, Size};
 use crate::memory;
 use crate::time::Frequency;
 use crate::vga::Color;
-use boot_info::{BootInfo, MemoryRegion, MemoryRegionKind};
+use boot_info::{BootInfo, Framebuffer, MemoryRegion, MemoryRegionKind};
 use core::fmt::{self, Write};
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
 
@@ -22,6 +22,7 @@ fn write_table(console: &mut Console, boot_info: &BootInfo, entered: u64) -> fmt
     write_kernel(console, boot_info)?;
     write_cpu_mode(console)?;
     write_bios(console, boot_info)?;
+    write_screen(console, boot_info)?;
     write_boot(console, boot_info)?;
     write_times(console, boot_info, entered)
 }
@@ -101,9 +102,20 @@ fn write_bios(console: &mut Console, boot_info: &BootInfo) -> fmt::Result {
     writeln!(console)
 }
 
+/// The framebuffer, if there is one: text mode shows itself.
+fn write_screen(console: &mut Console, boot_info: &BootInfo) -> fmt::Result {
+    let Some(framebuffer) = boot_info.framebuffer() else { return Ok(()) };
+    let Framebuffer { addr, physical_addr, width, height, bits_per_pixel, .. } = framebuffer;
+    write_label(console, "Screen")?;
+    writeln!(console, "{width}x{height}, {bits_per_pixel} bits a pixel, {addr:016x} at {physical_addr:010x}")
+}
+
 fn write_boot(console: &mut Console, boot_info: &BootInfo) -> fmt::Result {
     write_label(console, "Boot")?;
     write!(console, "drive {:02X}h", boot_info.boot_drive())?;
+    if let Some(ramdisk) = boot_info.ramdisk() {
+        write!(console, ", ramdisk {}", Size(ramdisk.len() as u64))?;
+    }
     match boot_info.command_line() {
         "" => writeln!(console),
         command_line => writeln!(console, ", command line \"{command_line}\""),

@@ -180,6 +180,7 @@ fn kernel_source(scene: &Scene) -> Result<()> {
         .say("backtrace", &["#0  kernel::kernel_main (boot_info=0xffffff00", "main.rs:", "#1 ", "_start"])?;
     session.say("print/x (*boot_info).parts.boot_drive", &["= 0x80"])?;
     session.say("next", &["kernel::init"])?;
+    session.say("next", &["console::init"])?;
     session.say("next", &["console::lock"])?;
     session.quit()
 }
