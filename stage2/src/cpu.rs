@@ -2,7 +2,7 @@
 
 use core::arch::asm;
 use core::arch::x86::{__cpuid, __cpuid_count};
-use loader::paging::PagingFeatures;
+use loader::paging::{PagingFeatures, WRITE_COMBINING_PAT};
 use loader::{BootError, Result};
 use x86_64::registers::rflags::RFlags;
 
@@ -66,6 +66,21 @@ pub(crate) fn first_time_stamp() -> Option<u64> {
     let has_counter = has_cpuid() && __cpuid(FEATURES).edx & TIME_STAMP_COUNTER != 0;
     // SAFETY: the CPU has the instruction.
     has_counter.then(|| unsafe { core::arch::x86::_rdtsc() })
+}
+
+/// Makes an entry of the PAT write-combining, for pages of the framebuffer. False where the CPU has no PAT.
+// Not inlined: only images that ask for a framebuffer need it.
+#[inline(never)]
+pub(crate) fn allow_write_combining() -> bool {
+    const PAGE_ATTRIBUTE_TABLE: u32 = 1 << 16;
+    const IA32_PAT: u32 = 0x277;
+    let [low, high] = [(WRITE_COMBINING_PAT & 0xffff_ffff) as u32, (WRITE_COMBINING_PAT >> 32) as u32];
+    let has_pat = __cpuid(1).edx & PAGE_ATTRIBUTE_TABLE != 0;
+    if has_pat {
+        // SAFETY: the CPU has the register; no page uses the entries that change.
+        unsafe { asm!("wrmsr", in("ecx") IA32_PAT, in("eax") low, in("edx") high) };
+    }
+    has_pat
 }
 
 /// A number that is hard to guess: from the CPU's generator where it has one, else from the time stamp counter (Intel SDM

@@ -18,6 +18,7 @@ mod exceptions;
 mod firmware_tables;
 mod hand_off;
 mod heap;
+mod optional_part;
 mod physical_memory;
 mod port;
 mod protected_mode;
@@ -95,15 +96,23 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
         );
     }
     let random = bundle.config.randomize_address.then(cpu::random);
+    optional_part::check(source, &bundle.config, &loaded.kernel)?;
     let slide = plan::kernel_slide(&loaded.kernel, random)?;
     loaded.kernel.slide_by(slide);
+    let mut parts = BootInfoParts::EMPTY;
+    let mode = match bundle.config.framebuffer {
+        Some(wish) => bios::vbe::find(wish, reports, regions, &mut parts.framebuffer)?,
+        None => None,
+    };
     let plan = AddressPlan::new(&loaded.kernel, &bundle.config, &Machine::new(regions, BootInfoRoom::LEN))?;
     pass(milestones, MilestoneId::HEADERS_READ);
 
     // The kernel and its command line, straight to the memory they will live in.
     let mut frames = Frames::new(regions);
     load::load_kernel(&mut reader, &mut memory, &mut frames, &bundle.kernel, loaded)?;
-    relocate(&mut memory, loaded)?;
+    if loaded.kernel.is_position_independent {
+        relocate(&mut memory, loaded)?;
+    }
     let room = Room::take(&mut frames)?;
     let command_line_len = load::load_command_line(
         &mut reader,
@@ -119,7 +128,9 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
     // SAFETY: paging is off, and frames that were taken for tables are used for nothing else.
     let mut address_space = unsafe { AddressSpace::new(&mut frames, memory, features)? };
     address_space.map_kernel(&loaded.pieces)?;
-    address_space.map_window(&plan, &loaded.pieces)?;
+    let is_combined = mode.is_some() && cpu::allow_write_combining();
+    let combined = if is_combined { parts.framebuffer.physical_range() } else { 0..0 };
+    address_space.map_window(&plan, &loaded.pieces, &combined)?;
     address_space.map_first_mib()?;
     address_space.map_stack(plan.stack)?;
     address_space.map_boot_info(plan.boot_info_addr, room.physical_range())?;
@@ -130,34 +141,40 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
     pass(milestones, MilestoneId::TABLES_BUILT);
 
     // What it is told.
-    let unknown = BootInfoParts::EMPTY;
-    let parts = BootInfoParts {
-        physical_memory_offset: plan.window_addr,
-        stack: plan.stack,
-        boot_drive: source.drive,
-        recursive_index: plan.recursive_index.unwrap_or(0),
-        protocol: bundle.config.protocol,
-        kernel_slide: loaded.kernel.slide,
+    parts.physical_memory_offset = plan.window_addr;
+    parts.stack = plan.stack;
+    parts.boot_drive = source.drive;
+    parts.recursive_index = plan.recursive_index.unwrap_or(0);
+    parts.protocol = bundle.config.protocol;
+    parts.kernel_slide = loaded.kernel.slide;
+    if let Some(range) = ramdisk {
         // All memory is mapped in the window.
-        ramdisk: ramdisk.map_or(unknown.ramdisk, |range| {
-            List::new(plan.window_addr + range.start, range.end - range.start)
-        }),
-        rsdp_addr: firmware_tables::rsdp_addr().unwrap_or(0),
-        smbios_addr: firmware_tables::smbios_addr().unwrap_or(0),
-        tls_template: loaded.kernel.tls.unwrap_or(unknown.tls_template),
-        drive_size: reader.sectors().size().unwrap_or(unknown.drive_size),
-        wall_clock: bios::clock::read().unwrap_or(unknown.wall_clock),
-        ..unknown
-    };
+        parts.ramdisk = List::new(plan.window_addr + range.start, range.end - range.start);
+    }
+    parts.rsdp_addr = firmware_tables::rsdp_addr().unwrap_or(0);
+    parts.smbios_addr = firmware_tables::smbios_addr().unwrap_or(0);
+    if let Some(template) = loaded.kernel.tls {
+        parts.tls_template = template;
+    }
+    if let Some(size) = reader.sectors().size() {
+        parts.drive_size = size;
+    }
+    if let Some(clock) = bios::clock::read() {
+        parts.wall_clock = clock;
+    }
 
     // There it goes.
-    protected_mode::check_stack()?;
     println!("jump to {:#x}", loaded.kernel.entry_addr);
-    if bundle.config.vga_320x200 {
-        screen::show_pixels();
-    } else if !bundle.config.keep_screen {
-        screen::clear();
+    match mode {
+        Some(mode) if bios::vbe::show(mode) => {
+            // All that lies below 4 GiB is mapped in the window.
+            parts.framebuffer.addr = plan.window_addr + parts.framebuffer.physical_addr;
+        }
+        _ if bundle.config.vga_320x200 => screen::show_pixels(),
+        _ if !bundle.config.keep_screen => screen::clear(),
+        _ => {}
     }
+    protected_mode::check_stack()?;
     let lists = Lists { regions: frames.map(), segments: &loaded.pieces, command_line_len };
     room.write(&plan, &lists, &parts, milestones);
     // SAFETY: the tables map the mode-switch page, the kernel, its stack and the boot info.

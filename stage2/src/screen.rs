@@ -4,6 +4,7 @@
 
 use crate::bios::{self, data_area};
 use crate::port;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use volatile::VolatilePtr;
 
 const COLUMNS: usize = 80;
@@ -25,6 +26,9 @@ const CRTC_DATA: u16 = 0x3d5;
 const CURSOR_HIGH: u8 = 0x0e;
 const CURSOR_LOW: u8 = 0x0f;
 
+/// Whether pixels are shown in place of text. The BIOS data area does not tell of every mode.
+static SHOWS_PIXELS: AtomicBool = AtomicBool::new(false);
+
 /// Makes sure that the screen shows text.
 pub(crate) fn init() {
     if !TEXT_MODES.contains(&(data_area::read_u8(data_area::VIDEO_MODE) & 0x7f)) {
@@ -34,7 +38,13 @@ pub(crate) fn init() {
 
 /// Shows pixels in place of text, all of them black.
 pub(crate) fn show_pixels() {
+    leave_text();
     bios::set_video_mode(PIXEL_MODE);
+}
+
+/// To be called before pixels are shown: whoever writes afterwards gets a screen with text.
+pub(crate) fn leave_text() {
+    SHOWS_PIXELS.store(true, Relaxed);
 }
 
 /// Empties the screen: 80x25 in mode 3, the cursor at the top, as a kernel expects that draws at B8000h.
@@ -52,6 +62,9 @@ pub(crate) fn clear() {
 
 /// Writes a text at the cursor and moves it, scrolling as needed. The BIOS is told where it stands.
 pub(crate) fn write(text: &str) {
+    if SHOWS_PIXELS.swap(false, Relaxed) {
+        bios::set_video_mode(TEXT_MODES[1]);
+    }
     let mut column = usize::from(data_area::read_u8(data_area::CURSOR)).min(COLUMNS - 1);
     let mut row = usize::from(data_area::read_u8(data_area::CURSOR + 1)).min(ROWS - 1);
     for byte in text.bytes() {

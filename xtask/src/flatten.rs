@@ -36,6 +36,17 @@ pub(crate) fn flatten(elf: &[u8], base_addr: u32, max_len: u32) -> Result<Vec<u8
     Ok(bytes)
 }
 
+/// The value of a symbol.
+pub(crate) fn symbol(elf: &[u8], name: &str) -> Result<u64> {
+    let elf = ElfBytes::<LittleEndian>::minimal_parse(elf).context("not an ELF file")?;
+    let (symbols, names) =
+        elf.symbol_table().context("a damaged symbol table")?.context("an ELF file without symbols")?;
+    let found = symbols.iter().find(|symbol| {
+        usize::try_from(symbol.st_name).is_ok_and(|start| names.get(start).is_ok_and(|found| found == name))
+    });
+    Ok(found.with_context(|| format!("no symbol {name}"))?.st_value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

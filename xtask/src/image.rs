@@ -19,7 +19,7 @@ pub(crate) use disk_image::{DiskImage, Image, Stages};
 use crate::bare_metal::{Builder, KERNEL, Profile, STAGE_FOLDER, STAGE1, STAGE2, both, read};
 use crate::checkout::Checkout;
 use crate::output;
-use crate::project::{self, Boot, Settings};
+use crate::project::{self, Boot, FramebufferChoice, Settings};
 use crate::strip::strip;
 use crate::toolchain::Toolchain;
 use anyhow::{Context, Result, ensure};
@@ -75,6 +75,10 @@ pub(crate) struct Overrides {
     /// A file that the kernel finds in memory, by its boot information
     #[arg(long, value_name = "FILE")]
     ramdisk: Option<PathBuf>,
+    /// Show pixels, if the video BIOS has a mode of this size or more: WIDTHxHEIGHT, or WIDTHxHEIGHTxBITS with 24 or 32 bits;
+    /// or `text`
+    #[arg(long, value_name = "SIZE")]
+    framebuffer: Option<FramebufferChoice>,
     /// Take a kernel with segments that are writable and executable
     #[arg(long)]
     allow_wx: bool,
@@ -98,6 +102,7 @@ impl Overrides {
                 ..config
             },
             command_line: self.cmdline.clone().unwrap_or_else(|| said.command_line.clone()),
+            framebuffer: self.framebuffer.or(said.framebuffer),
             ramdisk: self.ramdisk.clone().or_else(|| said.ramdisk.clone()),
             ..*said
         }
@@ -302,7 +307,9 @@ pub(crate) fn resolve(kernel: &[u8], boot: &Boot) -> Result<KernelConfig> {
     };
     config.stack_len = asked.unwrap_or(config.stack_len);
     let is_stack_len_known = boot.is_stack_len_said || asked.is_some();
-    api_config::resolve(kernel, kernel_note::resolve(kernel, config)?, is_stack_len_known)
+    config.framebuffer = boot.framebuffer.map_or(config.framebuffer, FramebufferChoice::wish);
+    let config = kernel_note::resolve(kernel, config)?;
+    api_config::resolve(kernel, config, is_stack_len_known, boot.framebuffer.is_some())
 }
 
 /// The image of a kernel, which has passed the desk check, without what the loader would not load.

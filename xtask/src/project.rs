@@ -1,9 +1,11 @@
 //! The project that a kernel comes from, and what its Cargo.toml says about booting it.
 
+mod framebuffer;
 mod lock_file;
 mod settings;
 mod table;
 
+pub(crate) use framebuffer::FramebufferChoice;
 #[cfg(test)]
 pub(crate) use settings::KEYS;
 pub(crate) use settings::{Boot, Program, Settings, is_page_addr};

@@ -25,6 +25,8 @@ pub struct KernelConfig {
     pub recursive_page_table: bool,
     /// The screen is left as the BIOS and the loader filled it.
     pub keep_screen: bool,
+    /// The screen shows pixels in place of text, where the video BIOS has a mode for that.
+    pub framebuffer: Option<FramebufferWish>,
     /// The screen shows 320 times 200 pixels of a byte each, at physical address A0000h (VGA mode 13h), and no text.
     pub vga_320x200: bool,
 }
@@ -44,6 +46,7 @@ impl KernelConfig {
         randomize_address: false,
         recursive_page_table: false,
         keep_screen: false,
+        framebuffer: None,
         vga_320x200: false,
     };
 }
@@ -80,6 +83,60 @@ impl KernelConfig {
             vga_320x200: flags & Self::VGA_320X200 != 0,
             ..self
         }
+    }
+}
+
+/// What kind of framebuffer a kernel wants: the display's preferred resolution if that is large enough, else the smallest one
+/// that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FramebufferWish {
+    /// Pixels in a row at least, not 0.
+    pub width: u16,
+    /// Rows at least, not 0.
+    pub height: u16,
+    /// Bits of a pixel: 24 or 32, or 0 for either of them.
+    pub bits_per_pixel: u8,
+}
+
+impl FramebufferWish {
+    /// Longest side that can be asked for.
+    pub const SIDE_MAX: u16 = 16384;
+
+    /// At least so many pixels, of 24 or 32 bits.
+    #[must_use]
+    pub const fn at_least(width: u16, height: u16) -> Self {
+        Self { width, height, bits_per_pixel: 0 }
+    }
+
+    /// Whether there can be such a framebuffer.
+    #[must_use]
+    pub const fn is_valid(self) -> bool {
+        let Self { width, height, bits_per_pixel } = self;
+        width > 0
+            && width <= Self::SIDE_MAX
+            && height > 0
+            && height <= Self::SIDE_MAX
+            && matches!(bits_per_pixel, 0 | 24 | 32)
+    }
+
+    /// The number that stands for it in the bundle and in notes: width, height and bits, from the lowest bits up; 0 for none.
+    #[must_use]
+    pub const fn to_number(wish: Option<Self>) -> u64 {
+        match wish {
+            None => 0,
+            Some(Self { width, height, bits_per_pixel }) => {
+                width as u64 | (height as u64) << 16 | (bits_per_pixel as u64) << 32
+            }
+        }
+    }
+
+    /// What such a number stands for.
+    #[must_use]
+    pub const fn from_number(number: u64) -> Option<Self> {
+        let [width_low, width_high, height_low, height_high, bits_per_pixel, ..] = number.to_le_bytes();
+        let width = u16::from_le_bytes([width_low, width_high]);
+        let height = u16::from_le_bytes([height_low, height_high]);
+        if number == 0 { None } else { Some(Self { width, height, bits_per_pixel }) }
     }
 }
 

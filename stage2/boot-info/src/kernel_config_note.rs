@@ -1,7 +1,7 @@
 //! What a kernel of ours asks for in its own source.
 
 use crate::kernel_note::NoteHeader;
-use crate::{AddressWish, KernelConfig};
+use crate::{AddressWish, FramebufferWish, KernelConfig};
 use core::mem::{offset_of, size_of};
 
 /// Asks the loader for something other than the defaults: a [`KernelConfig`] that can be evaluated when the kernel is compiled.
@@ -42,6 +42,7 @@ pub struct KernelConfigNote {
     stack_addr: u64,
     physical_memory_offset: u64,
     boot_info_addr: u64,
+    framebuffer: u64,
 }
 
 impl KernelConfigNote {
@@ -54,9 +55,12 @@ impl KernelConfigNote {
     /// Counts up when the descriptor changes its meaning. New fields are added at its end.
     pub const VERSION: u32 = 1;
 
-    /// Bytes of the descriptor: version and flags of 4 bytes; length of the stack, its address, the physical-memory offset and
-    /// the address of the boot info, 8 bytes each.
-    pub const DESCRIPTOR_LEN: usize = 40;
+    /// Bytes of the descriptor: version and flags of 4 bytes; length of the stack, its address, the physical-memory offset,
+    /// the address of the boot info and the framebuffer that is wished for, 8 bytes each.
+    pub const DESCRIPTOR_LEN: usize = 48;
+
+    /// Bytes of the first descriptors, which did not ask for a framebuffer.
+    pub const DESCRIPTOR_LEN_MIN: usize = 40;
 
     /// Writes a configuration down.
     ///
@@ -77,14 +81,21 @@ impl KernelConfigNote {
             is_multiple(config.physical_memory_offset, 1 << 30),
             "physical_memory_offset: expected a multiple of 1 GiB, not 0"
         );
+        if let Some(wish) = config.framebuffer {
+            assert!(
+                wish.is_valid(),
+                "framebuffer: expected a width and a height from 1 to 16384, and 24, 32 or 0 bits a pixel"
+            );
+        }
         Self {
-            header: NoteHeader::new(Self::KIND, 40),
+            header: NoteHeader::new(Self::KIND, 48),
             version: Self::VERSION,
             flags: config.flags(),
             stack_len: config.stack_len,
             stack_addr: config.stack_addr.to_number(),
             physical_memory_offset: config.physical_memory_offset.to_number(),
             boot_info_addr: config.boot_info_addr.to_number(),
+            framebuffer: FramebufferWish::to_number(config.framebuffer),
         }
     }
 
@@ -98,6 +109,7 @@ impl KernelConfigNote {
             stack_addr: AddressWish::from_number(number(16)?),
             physical_memory_offset: AddressWish::from_number(number(24)?),
             boot_info_addr: AddressWish::from_number(number(32)?),
+            framebuffer: FramebufferWish::from_number(number(40).unwrap_or(0)),
             ..KernelConfig::DEFAULT
         };
         Some(config.with_flags(flags))
@@ -115,6 +127,7 @@ const _: () = {
     assert!(offset_of!(KernelConfigNote, version) == 24);
     assert!(offset_of!(KernelConfigNote, stack_len) == 24 + 8);
     assert!(offset_of!(KernelConfigNote, boot_info_addr) == 24 + 32);
+    assert!(offset_of!(KernelConfigNote, framebuffer) == 24 + KernelConfigNote::DESCRIPTOR_LEN_MIN);
     assert!(size_of::<KernelConfigNote>() == 24 + KernelConfigNote::DESCRIPTOR_LEN);
 };
 
@@ -130,6 +143,7 @@ mod tests {
             physical_memory_offset: AddressWish::Fixed(0xffff_9000_0000_0000),
             boot_info_addr: AddressWish::Fixed(0x5000_0000_1000),
             keep_screen: true,
+            framebuffer: Some(FramebufferWish { width: 1024, height: 768, bits_per_pixel: 32 }),
             recursive_page_table: true,
             ..KernelConfig::DEFAULT
         };
@@ -139,7 +153,9 @@ mod tests {
             let bytes: [u8; size_of::<KernelConfigNote>()] = unsafe { core::mem::transmute(note) };
             let descriptor = NoteHeader::descriptor(&bytes, KernelConfigNote::KIND).unwrap();
             assert_eq!(KernelConfigNote::parse(descriptor), Some(config));
-            assert_eq!(KernelConfigNote::parse(&descriptor[1..]), None);
+            let short = &descriptor[..KernelConfigNote::DESCRIPTOR_LEN_MIN];
+            assert_eq!(KernelConfigNote::parse(short), Some(KernelConfig { framebuffer: None, ..config }));
+            assert_eq!(KernelConfigNote::parse(&short[1..]), None);
         }
     }
 

@@ -27,7 +27,7 @@ mod milestone;
 mod parts;
 mod wall_clock;
 
-pub use kernel_config::{AddressWish, KernelConfig};
+pub use kernel_config::{AddressWish, FramebufferWish, KernelConfig};
 pub use kernel_config_note::KernelConfigNote;
 pub use kernel_note::{KernelNote, NoteHeader};
 pub use memory_region::{KernelSegment, MemoryRegion, MemoryRegionKind, SegmentRights};

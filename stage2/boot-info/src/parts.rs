@@ -3,6 +3,7 @@
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::{align_of, offset_of, size_of};
+use core::ops::Range;
 
 use crate::{KernelSegment, MemoryRegion, Milestone, WallClock};
 
@@ -199,7 +200,7 @@ pub struct Framebuffer {
 
 impl Framebuffer {
     /// None.
-    pub(crate) const EMPTY: Self = Self {
+    pub const EMPTY: Self = Self {
         addr: 0,
         physical_addr: 0,
         width: 0,
@@ -214,6 +215,12 @@ impl Framebuffer {
         blue_bits: 0,
         reserved: [0; 13],
     };
+
+    /// The bytes of all its rows in physical memory.
+    #[must_use]
+    pub const fn physical_range(&self) -> Range<u64> {
+        self.physical_addr..self.physical_addr + self.bytes_per_row as u64 * self.height as u64
+    }
 }
 
 /// What the thread-local storage of each thread begins as (ELF, program header of type PT_TLS).

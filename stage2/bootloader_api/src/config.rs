@@ -91,7 +91,7 @@ pub struct Mappings {
     pub kernel_base: Mapping,
     /// What Doorstep hands over, a multiple of 4096. The [`BootInfo`](crate::BootInfo) made of it lies in the kernel itself.
     pub boot_info: Mapping,
-    /// Of no effect without a framebuffer.
+    /// A fixed address is refused where there is a framebuffer.
     pub framebuffer: Mapping,
     /// All of physical memory, and at least its first 4 GiB. A fixed address is a multiple of 1 GiB. With `None`, the kernel
     /// is not told where it is mapped.
@@ -152,7 +152,7 @@ impl Mapping {
     }
 }
 
-/// How large a framebuffer is to be. Accepted, and of no effect.
+/// How large a framebuffer is to be at least: 640x480 where nothing is said.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrameBuffer {

@@ -18,7 +18,7 @@ use crate::checksum::checksum;
 use crate::error::{BootError, Result};
 use crate::reader::{Reader, read_exactly};
 use alloc::boxed::Box;
-use boot_info::{AddressWish, KernelConfig, Protocol};
+use boot_info::{AddressWish, FramebufferWish, KernelConfig, Protocol};
 use core::fmt;
 use core::mem::{offset_of, size_of};
 use zerocopy::little_endian::{U32, U64};
@@ -138,7 +138,9 @@ struct RawConfig {
     flags: U32,
     /// Number of a [`Protocol`].
     protocol: U32,
-    unused: [u8; 408],
+    /// [`FramebufferWish::to_number`].
+    framebuffer: U64,
+    unused: [u8; 400],
 }
 
 #[repr(C)]
@@ -362,7 +364,8 @@ impl RawConfig {
             boot_info_addr: config.boot_info_addr.to_number().into(),
             flags: config.flags().into(),
             protocol: config.protocol.0.into(),
-            unused: [0; 408],
+            framebuffer: FramebufferWish::to_number(config.framebuffer).into(),
+            unused: [0; 400],
         }
     }
 
@@ -385,12 +388,21 @@ impl RawConfig {
         if !Protocol::ALL.contains(&protocol) {
             return Err(wrong("protocol", protocol.0.into(), "one that this loader knows"));
         }
+        let framebuffer = FramebufferWish::from_number(self.framebuffer.get());
+        if framebuffer.is_some_and(|wish| !wish.is_valid()) {
+            return Err(wrong(
+                "framebuffer",
+                self.framebuffer.get(),
+                "sides from 1 to 16384, and 24, 32 or 0 bits",
+            ));
+        }
         let config = KernelConfig {
             stack_len,
             stack_addr: AddressWish::from_number(self.stack_addr.get()),
             physical_memory_offset: AddressWish::from_number(window),
             boot_info_addr: AddressWish::from_number(self.boot_info_addr.get()),
             protocol,
+            framebuffer,
             ..KernelConfig::DEFAULT
         };
         Ok(config.with_flags(self.flags.get()))

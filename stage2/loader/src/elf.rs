@@ -336,6 +336,12 @@ pub fn headers_len(file: &[u8]) -> u64 {
     header.e_phoff.get().saturating_add(table_len).max(size_of::<FileHeader>() as u64).min(most)
 }
 
+/// Whether a file says that it can be anywhere in memory, if it is an ELF file at all.
+#[must_use]
+pub fn is_position_independent(file: &[u8]) -> bool {
+    FileHeader::ref_from_prefix(file).is_ok_and(|(header, _)| header.e_type.get() == abi::ET_DYN)
+}
+
 /// The file header, checked up to the place of the program header table.
 fn parse_header(head: &[u8], file_len: u64) -> Result<&FileHeader> {
     if let Some(&[a, b, c, d]) = head.first_chunk()

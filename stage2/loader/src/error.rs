@@ -74,6 +74,9 @@ pub enum BootError {
     #[error("E27: bundle has {found} pieces for the {what}, expected 1; build the image again")]
     PieceCount { what: PieceKind, found: u64 },
 
+    #[error("E28: stage2 is without its optional part, which this kernel needs; build the image again")]
+    OptionalPartMissing,
+
     // E30 to E59: the kernel's ELF file.
     #[error("E30: kernel is no ELF file: e_ident starts with {found:08X}h, expected 7F454C46h")]
     NoElf { found: u32 },

@@ -34,6 +34,18 @@ pub struct AddressSpace<'a, 'map, M> {
 
 const PAGE: u64 = layout::PAGE_LEN as u64;
 
+/// The bit for the PAT in a page's entry of the lowest table, and where it lies in the entry of a large page, whose bit 7 says
+/// that it is one (Intel SDM volume 3, tables 4-18 to 4-20).
+const PAT: PageTableFlags = PageTableFlags::HUGE_PAGE;
+const PAT_OF_LARGE_PAGE: u64 = 1 << 12;
+
+/// Entry 5 of the PAT: [`WRITE_COMBINING_PAT`] makes it write-combining.
+const WRITE_COMBINING: PageTableFlags = PAT.union(PageTableFlags::WRITE_THROUGH);
+
+/// A value of IA32_PAT (Intel SDM volume 3, section 11.12.2): the lower four entries as after a reset, entry 4
+/// write-protected, entry 5 write-combining, uncached again the last two.
+pub const WRITE_COMBINING_PAT: u64 = 0x0007_0105_0007_0406;
+
 /// What is not memory must not be cached.
 const UNCACHED: PageTableFlags = PageTableFlags::NO_CACHE.union(PageTableFlags::WRITE_THROUGH);
 
@@ -82,17 +94,23 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
     }
 
     /// Maps physical memory in its window: the first 4 GiB, and all memory there is. Where the kernel's `pieces` are
-    /// not writable, they are not writable here either; nor is the mode-switch page.
+    /// not writable, they are not writable here either; nor is the mode-switch page. What is written to the `framebuffer`
+    /// is combined.
     ///
     /// # Errors
     /// `OutOfMemory`; `AlreadyMapped` where the plan is not one for this kernel.
-    pub fn map_window(&mut self, plan: &AddressPlan, pieces: &[KernelSegment]) -> Result<()> {
+    pub fn map_window(
+        &mut self,
+        plan: &AddressPlan,
+        pieces: &[KernelSegment],
+        framebuffer: &Range<u64>,
+    ) -> Result<()> {
         let mut start = 0;
         while start < plan.window_len {
-            let (flags, mut end) = self.window_flags(pieces, start);
+            let (flags, mut end) = self.window_flags(pieces, framebuffer, start);
             // What is alike is mapped together, by pages as large as possible.
             while end < plan.window_len {
-                let (next_flags, next_end) = self.window_flags(pieces, end);
+                let (next_flags, next_end) = self.window_flags(pieces, framebuffer, end);
                 if next_flags != flags {
                     break;
                 }
@@ -108,11 +126,16 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
     }
 
     /// How the page at a physical address appears in the window, None if it does not; and up to where this holds.
-    fn window_flags(&self, pieces: &[KernelSegment], addr: u64) -> (Option<PageTableFlags>, u64) {
-        let found = PhysicalPages { regions: self.frames.map(), pieces }.at(addr);
+    fn window_flags(
+        &self,
+        pieces: &[KernelSegment],
+        framebuffer: &Range<u64>,
+        addr: u64,
+    ) -> (Option<PageTableFlags>, u64) {
+        let found = PhysicalPages { regions: self.frames.map(), pieces, framebuffer }.at(addr);
         let mut flags = self.data();
         flags.set(PageTableFlags::WRITABLE, !found.is_read_only);
-        flags.set(UNCACHED, !found.is_cached);
+        flags.set(if found.is_framebuffer { WRITE_COMBINING } else { UNCACHED }, !found.is_cached);
         ((found.is_memory || addr < WINDOW_LEN_MIN).then_some(flags), found.end)
     }
 
@@ -125,8 +148,12 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
         for addr in (PAGE..u64::from(layout::FIRST_MIB_END)).step_by(layout::PAGE_LEN as usize) {
             let is_mode_switch = addr == u64::from(layout::MODE_SWITCH_PAGE_ADDR);
             let mut flags = if is_mode_switch { PageTableFlags::PRESENT } else { self.data() };
-            flags
-                .set(UNCACHED, !PhysicalPages { regions: self.frames.map(), pieces: &[] }.at(addr).is_cached);
+            flags.set(
+                UNCACHED,
+                !PhysicalPages { regions: self.frames.map(), pieces: &[], framebuffer: &(0..0) }
+                    .at(addr)
+                    .is_cached,
+            );
             if let Err(error) = self.map(addr, addr..addr + PAGE, flags, Purpose::FirstMib)
                 && !matches!(*error, BootError::AlreadyMapped { .. })
             {
@@ -210,7 +237,9 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
             if !entry.is_unused() {
                 return Err(BootError::AlreadyMapped { what, found: virtual_addr }.into());
             }
-            entry.set_addr(PhysAddr::new(physical_addr), flags | size_flag);
+            let has_moved = level != PageTableLevel::One && flags.contains(PAT);
+            let pat = if has_moved { PAT_OF_LARGE_PAGE } else { 0 };
+            entry.set_addr(PhysAddr::new(physical_addr | pat), flags | size_flag);
             physical_addr += page_len(level);
             // The last page of the address space may be the last one to be mapped.
             virtual_addr = virtual_addr.wrapping_add(page_len(level));
@@ -266,6 +295,7 @@ fn page_len(level: PageTableLevel) -> u64 {
 struct PhysicalPages<'a> {
     regions: &'a [MemoryRegion],
     pieces: &'a [KernelSegment],
+    framebuffer: &'a Range<u64>,
 }
 
 /// What is known of one page.
@@ -274,6 +304,8 @@ struct PhysicalPage {
     is_cached: bool,
     /// Some of it is memory.
     is_memory: bool,
+    /// All of it is what the screen shows.
+    is_framebuffer: bool,
     /// It is not to be written, or may be executed, where it is used.
     is_read_only: bool,
     /// Up to here, the same is known of the pages that follow.
@@ -284,8 +316,13 @@ impl PhysicalPages<'_> {
     /// Looks a page up.
     #[inline(never)]
     fn at(&self, addr: u64) -> PhysicalPage {
-        let mut page =
-            PhysicalPage { is_cached: false, is_memory: false, is_read_only: false, end: u64::MAX };
+        let mut page = PhysicalPage {
+            is_cached: false,
+            is_memory: false,
+            is_framebuffer: false,
+            is_read_only: false,
+            end: u64::MAX,
+        };
         let mut end = WINDOW_LEN_MIN;
         let mut is_in = |start: u64, range_end: u64| {
             for bound in [start, range_end] {
@@ -304,6 +341,8 @@ impl PhysicalPages<'_> {
             page.is_read_only |= is_piece && piece.rights.0 & SegmentRights::READ_WRITE.0 == 0;
         }
         page.is_read_only |= is_in(layout::MODE_SWITCH_PAGE_ADDR.into(), layout::MODE_SWITCH_PAGE_END.into());
+        page.is_framebuffer =
+            is_in(self.framebuffer.start.next_multiple_of(PAGE), self.framebuffer.end / PAGE * PAGE);
         if end > addr {
             page.end = end;
         }

@@ -14,6 +14,8 @@ pub struct BootSource {
     pub bundle_lba: u64,
     /// Bytes in a sector of the drive.
     pub sector_len: u32,
+    /// Whether all of stage2 was loaded, with its optional part.
+    pub is_stage2_whole: bool,
 }
 
 /// Makes sure that a sector has a length that the loader can work with. To be called wherever one is told.

@@ -24,16 +24,13 @@ const DYNAMIC_LEN: u64 = 2 * WORD_LEN;
 /// Bytes of a relocation with its addend, `Elf64_Rela`: address, type and symbol, addend.
 const RELA_LEN: u64 = 3 * WORD_LEN;
 
-/// Applies the relocations of the loaded kernel. There is nothing to do for one that has to be where it was linked.
+/// Applies the relocations of the loaded kernel, which is position-independent.
 ///
 /// # Errors
 /// E55, E56.
 // A stack frame of its own: stage2 is smaller for it, and gdb shows it by name.
 #[inline(never)]
 pub fn relocate(memory: &mut impl PhysicalMemory, loaded: &LoadedKernel) -> Result<()> {
-    if !loaded.kernel.is_position_independent {
-        return Ok(());
-    }
     let mut image = Image { memory, loaded };
     let (mut rela, mut relr) = (VirtualRange::EMPTY, VirtualRange::EMPTY);
     for addr in entries(loaded.kernel.dynamic, DYNAMIC_LEN) {

@@ -6,6 +6,7 @@
 pub(crate) mod clock;
 pub(crate) mod keyboard;
 pub(crate) mod memory_map;
+pub(crate) mod vbe;
 
 use crate::protected_mode::{CODE16, CODE32, DATA16, DATA32, GDT_POINTER};
 use core::arch::global_asm;

@@ -5,6 +5,7 @@
 //!
 //! Source: Intel SDM volume 3, section 9.9.1 (switching to protected mode).
 
+use crate::optional_part;
 use crate::protected_mode::{CODE32, GDT_POINTER};
 use core::arch::global_asm;
 use loader::reader::BootSource;
@@ -22,11 +23,19 @@ global_asm!(
 
 /// The first Rust function, in 32-bit protected mode.
 extern "C" fn enter(drive: u8) -> ! {
-    let bundle_lba = descriptor().bundle_lba();
-    crate::stage2_main(BootSource { drive, bundle_lba, sector_len: layout::SECTOR_LEN })
+    let descriptor = descriptor();
+    let stage2_len = u32::from(descriptor.sectors.get()) * layout::SECTOR_LEN;
+    crate::stage2_main(BootSource {
+        drive,
+        bundle_lba: descriptor.bundle_lba(),
+        sector_len: layout::SECTOR_LEN,
+        is_stage2_whole: optional_part::is_loaded(stage2_len),
+    })
 }
 
 /// Where stage2 came from.
+// Not inlined: gdb shows the caller's line, not one of `core`.
+#[inline(never)]
 fn descriptor() -> Stage2Descriptor {
     let addr = layout::STAGE1_ADDR + layout::DESCRIPTOR_OFFSET;
     // SAFETY: the boot sector lies below the loader's memory and nothing writes to it; any bytes are a descriptor.

@@ -1,15 +1,14 @@
 //! What kernels written for the crate `bootloader_api` 0.11 ask for ([`ConfigNote`]).
 //!
 //! Our crate of that name puts it into the kernel's file. What a field means is for that crate to tell; here it becomes what
-//! the loader knows, or is refused. Fields for a framebuffer and a ramdisk are passed over: where there is none, they mean
-//! nothing.
+//! the loader knows, or is refused. The field for a ramdisk's address is passed over: where there is none, it means nothing.
 
 use super::desk_check::planned;
 use super::kernel_note::bytes_at_symbol;
 use crate::project;
 use anyhow::{Context, Result, bail, ensure};
 use boot_info::bootloader_api_0_11::{ConfigField, ConfigNote};
-use boot_info::{AddressWish, KernelConfig};
+use boot_info::{AddressWish, FramebufferWish, KernelConfig};
 use elf::ElfBytes;
 use elf::endian::LittleEndian;
 use loader::elf::Kernel;
@@ -21,10 +20,15 @@ const PAGE: u64 = layout::PAGE_LEN as u64;
 const HIGHER_HALF_ADDR: u64 = 0xffff_8000_0000_0000;
 
 /// What the kernel's configuration becomes. What its project has said counts more; without a note it stays as it is. Whether
-/// the stack's length was said, it does not show itself: the usual one may be meant.
+/// the stack's length or what the screen shows was said, it does not show itself: the usual one may be meant.
 ///
 /// Whether this is a kernel at all is for the desk check to say.
-pub(super) fn resolve(kernel: &[u8], config: KernelConfig, is_stack_len_known: bool) -> Result<KernelConfig> {
+pub(super) fn resolve(
+    kernel: &[u8],
+    config: KernelConfig,
+    is_stack_len_known: bool,
+    is_screen_known: bool,
+) -> Result<KernelConfig> {
     let Ok(elf) = ElfBytes::minimal_parse(kernel) else {
         return Ok(config);
     };
@@ -32,7 +36,11 @@ pub(super) fn resolve(kernel: &[u8], config: KernelConfig, is_stack_len_known: b
         return Ok(config);
     };
     let resolve = || -> Result<_> {
-        let config = apply(&note, config, is_stack_len_known)?;
+        let mut config = apply(&note, config, is_stack_len_known)?;
+        if !is_screen_known {
+            config.framebuffer = Some(framebuffer(&note)?);
+        }
+        check_framebuffer_addr(&note, &config)?;
         if let Ok((kernel, plan)) = planned(kernel, &config) {
             check_dynamic_range(&note, &config, &kernel, &plan)?;
         }
@@ -119,6 +127,41 @@ fn apply(note: &ConfigNote, said: KernelConfig, is_stack_len_known: bool) -> Res
             || note.value(ConfigField::PageTableRecursive).is_some(),
         ..said
     })
+}
+
+/// 0.11 shows pixels, of this size at least where a kernel does not say.
+const FRAMEBUFFER: [u64; 2] = [640, 480];
+
+/// The framebuffer that a kernel gets.
+fn framebuffer(note: &ConfigNote) -> Result<FramebufferWish> {
+    let fields = [
+        (ConfigField::MinimumFramebufferWidth, "minimum_framebuffer_width"),
+        (ConfigField::MinimumFramebufferHeight, "minimum_framebuffer_height"),
+    ];
+    let mut sides = [0; 2];
+    for (index, (field, name)) in fields.into_iter().enumerate() {
+        let found = note.value(field).unwrap_or(FRAMEBUFFER[index]);
+        let side = u16::try_from(found).ok().filter(|side| (1..=FramebufferWish::SIDE_MAX).contains(side));
+        sides[index] = side.with_context(|| {
+            format!(
+                "frame_buffer.{name}: found {found}, expected pixels from 1 to {}",
+                FramebufferWish::SIDE_MAX
+            )
+        })?;
+    }
+    let [width, height] = sides;
+    Ok(FramebufferWish::at_least(width, height))
+}
+
+/// The framebuffer is where physical memory is, and nowhere else.
+fn check_framebuffer_addr(note: &ConfigNote, config: &KernelConfig) -> Result<()> {
+    match note.value(ConfigField::Framebuffer) {
+        Some(found) if config.framebuffer.is_some() => bail!(
+            "mappings.framebuffer: found FixedAddress({found:#x}), expected Dynamic: this loader maps it together with \
+             physical memory; or ask for text (--framebuffer text)"
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// The address of a mapping that is to have one.
@@ -237,15 +280,32 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_a_framebuffer_or_a_ramdisk_means_nothing_without() {
-        let fields = [
-            Field::Framebuffer,
-            Field::RamdiskMemory,
-            Field::MinimumFramebufferHeight,
-            Field::MinimumFramebufferWidth,
-        ];
-        let note = fields.into_iter().fold(NOTE, |note, field| note.with(field, Some(7)));
-        assert_eq!(applied(&note), applied(&NOTE));
+    fn where_a_ramdisk_is_to_be_means_nothing_without() {
+        assert_eq!(applied(&NOTE.with(Field::RamdiskMemory, Some(7))), applied(&NOTE));
+    }
+
+    #[test]
+    fn there_is_a_framebuffer_as_large_as_asked_for() {
+        assert_eq!(framebuffer(&NOTE).unwrap(), FramebufferWish::at_least(640, 480));
+        let note = NOTE.with(Field::MinimumFramebufferWidth, Some(1024));
+        assert_eq!(framebuffer(&note).unwrap(), FramebufferWish::at_least(1024, 480));
+        let refusal =
+            framebuffer(&note.with(Field::MinimumFramebufferHeight, Some(0))).unwrap_err().to_string();
+        let expected = "frame_buffer.minimum_framebuffer_height: found 0, expected pixels from 1 to 16384";
+        assert_eq!(refusal, expected);
+    }
+
+    #[test]
+    fn a_place_for_the_framebuffer_is_refused_where_there_is_one() {
+        let note = NOTE.with(Field::Framebuffer, Some(0x1_0000_0000));
+        assert!(check_framebuffer_addr(&note, &KernelConfig::DEFAULT).is_ok());
+        let framebuffer = Some(FramebufferWish::at_least(1, 1));
+        let config = KernelConfig { framebuffer, ..KernelConfig::DEFAULT };
+        assert!(check_framebuffer_addr(&NOTE, &config).is_ok());
+        let refusal = check_framebuffer_addr(&note, &config).unwrap_err().to_string();
+        assert!(
+            refusal.starts_with("mappings.framebuffer: found FixedAddress(0x100000000), expected Dynamic")
+        );
     }
 
     #[test]
@@ -303,6 +363,6 @@ mod tests {
 
     #[test]
     fn a_file_that_is_no_elf_file_asks_for_nothing() {
-        assert_eq!(resolve(&[7; 1000], KernelConfig::DEFAULT, false).unwrap(), KernelConfig::DEFAULT);
+        assert_eq!(resolve(&[7; 1000], KernelConfig::DEFAULT, false, true).unwrap(), KernelConfig::DEFAULT);
     }
 }

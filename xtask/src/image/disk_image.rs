@@ -2,14 +2,15 @@
 //!
 //! Nothing here looks inside the kernel, so that tests can make images that the desk check would refuse.
 
-use crate::flatten::flatten;
+use crate::flatten::{flatten, symbol};
 use crate::output;
 use anyhow::{Context, Result, ensure};
 use boot_info::KernelConfig;
 use layout::{SECTOR_LEN, STAGE1_ADDR, STAGE1_LBA, STAGE2_ADDR, STAGE2_LBA, STAGE2_MAX_SECTORS};
 use loader::bundle::{Bundle, Piece};
 use loader::checksum::{checksum, crc32};
-use loader::elf::headers_len;
+use loader::elf::{headers_len, is_position_independent};
+use loader::optional;
 use loader::stage2_descriptor::Stage2Descriptor;
 use std::ops::Range;
 use zerocopy::IntoBytes;
@@ -24,6 +25,8 @@ pub(crate) struct Stages {
     pub(crate) stage1: Vec<u8>,
     /// The second stage, whole sectors.
     pub(crate) stage2: Vec<u8>,
+    /// Bytes of it, whole sectors, that every image needs. Behind them lies the optional part.
+    pub(crate) main_part_len: usize,
 }
 
 impl Stages {
@@ -44,9 +47,20 @@ impl Stages {
         let mut stage2 =
             flatten(stage2_elf, STAGE2_ADDR, STAGE2_MAX_SECTORS * SECTOR_LEN).context("stage2")?;
         stage2.resize(stage2.len().next_multiple_of(to_index(SECTOR_LEN)), 0);
-        Ok(Self { stage1, stage2 })
+        let optional_addr = symbol(stage2_elf, OPTIONAL_PART).context("stage2")?;
+        let main_part_len = optional_addr.checked_sub(STAGE2_ADDR.into()).map(usize::try_from);
+        let main_part_len = main_part_len.context("stage2: its optional part lies before it")??;
+        ensure!(
+            main_part_len.is_multiple_of(to_index(SECTOR_LEN)) && main_part_len < stage2.len(),
+            "stage2: its optional part starts at byte {main_part_len}, expected a sector inside its {} bytes",
+            stage2.len()
+        );
+        Ok(Self { stage1, stage2, main_part_len })
     }
 }
+
+/// What stage2's linker script calls the start of the optional part.
+const OPTIONAL_PART: &str = "optional_start";
 
 /// What goes into a disk image.
 pub(crate) struct Image<'a> {
@@ -70,7 +84,9 @@ impl<'a> Image<'a> {
 
     /// Puts the image together.
     pub(crate) fn build(&self) -> Result<DiskImage> {
-        let Stages { stage1, stage2 } = self.stages;
+        let Stages { stage1, stage2, main_part_len } = self.stages;
+        let is_whole = optional::is_needed(&self.config, is_position_independent(self.kernel));
+        let stage2 = if is_whole { stage2 } else { &stage2[..*main_part_len] };
         let (bundle, pieces) = self.bundle()?;
         let descriptor = Stage2Descriptor {
             checksum: (!crc32(stage2)).into(),
@@ -233,11 +249,12 @@ fn to_index(number: u32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use boot_info::{FramebufferWish, Protocol};
 
     fn stages() -> Stages {
         let mut stage1 = vec![0x90; 512];
         stage1[510..].copy_from_slice(&layout::BOOT_SIGNATURE);
-        Stages { stage1, stage2: vec![0x55; 3 * 512] }
+        Stages { stage1, stage2: vec![0x55; 5 * 512], main_part_len: 3 * 512 }
     }
 
     fn image(kernel: &[u8]) -> DiskImage {
@@ -268,8 +285,32 @@ mod tests {
             let range = image.range("header").unwrap().start..image.range("kernel").unwrap().end;
             image.bytes()[range].to_vec()
         };
-        let longer = Stages { stage2: vec![0x55; 9 * 512], ..stages() };
+        let longer = Stages { stage2: vec![0x55; 9 * 512], main_part_len: 7 * 512, ..stages() };
         assert_eq!(bundle(&stages()), bundle(&longer));
+    }
+
+    #[test]
+    fn a_kernel_that_needs_it_comes_with_the_optional_part() {
+        let sectors = |image: Image<'_>| {
+            let image = image.build().unwrap();
+            let sectors = u16::from_le_bytes(
+                *image.bytes()[(layout::DESCRIPTOR_OFFSET + layout::DESCRIPTOR_SECTORS) as usize..]
+                    .first_chunk()
+                    .unwrap(),
+            );
+            assert_eq!(image.range("stage2").unwrap().len(), usize::from(sectors) * 512);
+            sectors
+        };
+        let stages = stages();
+        let config = |config| Image { config, ..Image::of(&stages, &[7; 1000]) };
+        assert_eq!(sectors(config(KernelConfig::DEFAULT)), 3);
+        let framebuffer = Some(FramebufferWish::at_least(1, 1));
+        assert_eq!(sectors(config(KernelConfig { framebuffer, ..KernelConfig::DEFAULT })), 5);
+        let protocol = Protocol::BOOTLOADER_0_9;
+        assert_eq!(sectors(config(KernelConfig { protocol, ..KernelConfig::DEFAULT })), 5);
+        let mut kernel = [0; 1000];
+        kernel[..18].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0");
+        assert_eq!(sectors(Image::of(&stages, &kernel)), 5);
     }
 
     #[test]

@@ -18,7 +18,7 @@ fn parse(descriptor: &[u8]) -> Result<KernelConfig> {
         "found version {version}, expected {expected}; build the kernel with the boot-info that belongs to this xtask"
     );
     KernelConfigNote::parse(descriptor).with_context(|| {
-        format!("found {} bytes, expected {}", descriptor.len(), KernelConfigNote::DESCRIPTOR_LEN)
+        format!("found {} bytes, expected {}", descriptor.len(), KernelConfigNote::DESCRIPTOR_LEN_MIN)
     })
 }
 
@@ -29,6 +29,7 @@ pub(super) fn merge(said: KernelConfig, asked: &KernelConfig) -> KernelConfig {
         stack_addr: wish(said.stack_addr, asked.stack_addr),
         physical_memory_offset: wish(said.physical_memory_offset, asked.physical_memory_offset),
         boot_info_addr: wish(said.boot_info_addr, asked.boot_info_addr),
+        framebuffer: said.framebuffer.or(asked.framebuffer),
         ..said
     };
     merged.with_flags(said.flags() | asked.flags())

@@ -4,6 +4,7 @@
 //! `[package.metadata.bootloader]` what the crate bootloader 0.9 reads, so that their projects work as they are; where a
 //! key of ours says something else, ours counts.
 
+use super::framebuffer::FramebufferChoice;
 use super::table::{Table, number, words};
 use crate::guest;
 use anyhow::Result;
@@ -30,6 +31,8 @@ pub(crate) struct Boot {
     /// Whether somebody chose the stack's length: then it does not matter what the kernel's file says.
     pub(crate) is_stack_len_said: bool,
     pub(crate) command_line: String,
+    /// What the screen is to show, if somebody chose: then it does not matter what the kernel's file says.
+    pub(crate) framebuffer: Option<FramebufferChoice>,
     /// The ramdisk's path.
     pub(crate) ramdisk: Option<PathBuf>,
 }
@@ -80,7 +83,7 @@ const BOOTLOADER_KEYS: [&str; 4] =
     ["physical-memory-offset", "kernel-stack-address", "kernel-stack-size", "boot-info-address"];
 
 /// Ours.
-pub(crate) const KEYS: [&str; 15] = [
+pub(crate) const KEYS: [&str; 16] = [
     "run-command",
     "run-args",
     "test-args",
@@ -96,6 +99,7 @@ pub(crate) const KEYS: [&str; 15] = [
     "allow-write-execute",
     "randomize-address",
     "keep-screen",
+    "framebuffer",
 ];
 
 const PAGE: u64 = layout::PAGE_LEN as u64;
@@ -118,6 +122,8 @@ impl Settings {
                 command_line: ours
                     .get("command-line", "a string", |value| value.as_str().map(str::to_owned))?
                     .unwrap_or_default(),
+                framebuffer: ours
+                    .get("framebuffer", FramebufferChoice::EXPECTED, |value| value.as_str()?.parse().ok())?,
                 ramdisk: ours.get("ramdisk", "a path", |value| value.as_str().map(PathBuf::from))?,
             },
             program: program(&ours, &bootimage)?,
@@ -219,6 +225,7 @@ pub(crate) fn is_page_addr(addr: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use boot_info::FramebufferWish;
 
     fn parse(text: &str) -> Result<Settings> {
         Settings::parse(&text.parse().unwrap(), false)
@@ -251,6 +258,7 @@ mod tests {
             allow-write-execute = true
             randomize-address = true
             keep-screen = true
+            framebuffer = "800x600x32"
             "#,
         );
         let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
@@ -268,6 +276,11 @@ mod tests {
                 },
                 is_stack_len_said: true,
                 command_line: "log=debug".to_owned(),
+                framebuffer: Some(FramebufferChoice::AtLeast(FramebufferWish {
+                    width: 800,
+                    height: 600,
+                    bits_per_pixel: 32,
+                })),
                 ramdisk: Some("files.tar".into()),
             },
             program: Program {
@@ -352,6 +365,11 @@ mod tests {
                 "doorstep",
                 "stack-size = 'big'",
                 "[package.metadata.doorstep] stack-size: found \"big\", expected bytes, a multiple of 4096",
+            ),
+            (
+                "doorstep",
+                "framebuffer = '1024'",
+                "framebuffer: found \"1024\", expected `text`, or WIDTHxHEIGHT",
             ),
             ("doorstep", "stack-size = 5000", "stack-size: found 5000, expected"),
             ("doorstep", "stack-size = 0", "stack-size: found 0, expected"),

@@ -63,7 +63,8 @@ fn stack_overflow_is_told(scene: &Scene) -> Result<()> {
 }
 
 fn boot(scene: &Scene, stage2: Vec<u8>, message: &str) -> Result<()> {
-    let stages = Stages { stage1: scene.parts.stages.stage1.clone(), stage2 };
+    let Stages { stage1, main_part_len, .. } = &scene.parts.stages;
+    let stages = Stages { stage1: stage1.clone(), stage2, main_part_len: *main_part_len };
     let kernel = read(&scene.parts.kernel_release)?;
     let kernel = strip(&Shell::new()?, &kernel)?;
     let image = Image::of(&stages, &kernel);

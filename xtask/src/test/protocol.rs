@@ -9,7 +9,7 @@ use crate::strip::find_objcopy;
 use crate::{child, image};
 use anyhow::{Result, ensure};
 use boot_info::bootloader_api_0_11::{ConfigField, ConfigNote};
-use boot_info::{AddressWish, KernelConfig, Protocol};
+use boot_info::{AddressWish, FramebufferWish, KernelConfig, Protocol};
 use std::fs;
 use std::path::{Path, PathBuf};
 use xshell::{Shell, cmd};
@@ -100,6 +100,7 @@ fn api_config_is_found(scene: &Scene) -> Result<()> {
         physical_memory_offset: AddressWish::Fixed(0xffff_9000_0000_0000),
         boot_info_addr: AddressWish::Fixed(0x4000_0000_0000),
         recursive_page_table: true,
+        framebuffer: Some(FramebufferWish::at_least(640, 480)),
         ..KernelConfig::DEFAULT
     };
     for (kernel, expected) in [(&by_symbol, asked), (&by_section, asked), (&neither, KernelConfig::DEFAULT)] {

@@ -6,7 +6,7 @@ use crate::bundle::PieceKind;
 impl BootError {
     /// One of each error, by number, with values as they occur.
     #[must_use]
-    pub const fn examples() -> [Self; 51] {
+    pub const fn examples() -> [Self; 52] {
         const CODE: u64 = 0xffff_ffff_8020_0000;
         const WINDOW: u64 = 0xffff_8000_0000_0000;
         [
@@ -38,6 +38,7 @@ impl BootError {
             },
             Self::UnknownPiece { found: 9 },
             Self::PieceCount { what: PieceKind::Kernel, found: 0 },
+            Self::OptionalPartMissing,
             Self::NoElf { found: 0x2321_2f62 },
             Self::ElfTooShort { found: 12, expected: 64 },
             Self::ElfClass { found: 1 },

@@ -6,7 +6,7 @@ use crate::support::address_plan::{HIGHER_HALF, LOWER_HALF_END};
 use crate::support::bundle_header::check_bundle;
 use crate::support::kernel_file::{Field, noise, set};
 use crate::support::machine::{FakeMemory, FakeSource, Medium};
-use boot_info::{AddressWish, KernelConfig};
+use boot_info::{AddressWish, FramebufferWish, KernelConfig};
 use loader::BootError;
 use loader::bundle::{Bundle, COMMAND_LINE_MAX, HeaderBytes, PIECES_MAX, Piece, PieceKind, reseal};
 use loader::checksum::checksum;
@@ -24,6 +24,7 @@ mod field {
     pub(super) const PIECE_COUNT: Field = (12, 4);
     pub(super) const STACK_LEN: Field = (64, 8);
     pub(super) const PHYSICAL_MEMORY_OFFSET: Field = (72, 8);
+    pub(super) const FRAMEBUFFER: Field = (104, 8);
     pub(super) const KIND: Field = (0, 4);
     pub(super) const FLAGS: Field = (4, 4);
 }
@@ -56,6 +57,11 @@ fn bundle(seed: [u64; 6]) -> Bundle {
             keep_screen: stack & 4 != 0,
             recursive_page_table: stack & 8 != 0,
             vga_320x200: stack & 16 != 0,
+            framebuffer: (stack & 32 != 0).then(|| FramebufferWish {
+                width: u16::try_from(place % 16384 + 1).unwrap(),
+                height: u16::try_from(len % 16384 + 1).unwrap(),
+                bits_per_pixel: [0, 24, 32][(sums % 3) as usize],
+            }),
             ..KernelConfig::DEFAULT
         },
         kernel,
@@ -242,7 +248,7 @@ fn a_bundle_of_another_version_is_refused() {
 #[test]
 fn what_is_not_known_says_nothing() {
     // The reserved bytes of the header and of the configuration, the rest of the table, and what follows it.
-    let unused = (24..64).chain(104..512).chain(608..2040);
+    let unused = (24..64).chain(112..512).chain(608..2040);
     let changes: Vec<_> = unused.map(|offset| ((offset, 1), 0xff)).collect();
     assert_eq!(with(&changes), Ok(plain()));
     // A flag that a later loader may know.
@@ -326,6 +332,12 @@ fn every_field_that_no_bundle_has_is_refused_by_its_name() {
     }
     for len in [0, 1, 4095, 4097, (64 << 20) + 4096, u64::MAX] {
         assert_eq!(refused(field::STACK_LEN, len), ("stack length", len));
+    }
+    let wish = |width: u64, height: u64, bits: u64| width | height << 16 | bits << 32;
+    for wish in
+        [wish(0, 1, 0), wish(1, 0, 0), wish(16385, 1, 0), wish(1, 16385, 0), wish(1, 1, 16), wish(0, 0, 32)]
+    {
+        assert_eq!(refused(field::FRAMEBUFFER, wish), ("framebuffer", wish));
     }
     for offset in [
         1,

@@ -5,6 +5,7 @@
 
 mod bootloader_0_9;
 mod bundle;
+mod display;
 mod e820;
 mod elf;
 mod firmware_tables;

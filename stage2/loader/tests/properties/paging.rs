@@ -4,11 +4,12 @@ use crate::cases;
 use crate::support::address_plan::{HIGHER_HALF, checked_plan};
 use crate::support::address_space::{Built, Order, table_count};
 use crate::support::memory_map::checked_overlay;
+use crate::support::page_walk::MemoryType;
 use boot_info::{
     AddressWish, KernelConfig, KernelSegment, MemoryRegion, MemoryRegionKind, SegmentRights, StackLocation,
 };
 use loader::BootError;
-use loader::e820::{REGIONS_MAX, Regions, USABLE_END};
+use loader::e820::{REGIONS_MAX, Regions, USABLE_END, is_memory};
 use loader::elf::{Kernel, PageRun, Segment};
 use loader::error::Purpose;
 use loader::frames::Frames;
@@ -16,6 +17,7 @@ use loader::paging::PagingFeatures;
 use loader::plan::{AddressPlan, Machine};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use std::ops::Range;
 
 const PAGE: u64 = layout::PAGE_LEN as u64;
 const MIB: u64 = 1 << 20;
@@ -162,6 +164,27 @@ fn regions() -> impl Strategy<Value = Regions> {
     })
 }
 
+/// Where a framebuffer may be, if there is one: below 4 GiB, and not always on a page.
+fn framebuffer() -> impl Strategy<Value = Range<u64>> {
+    let start = prop_oneof![
+        (3 * GIB..4 * GIB - 16 * MIB).prop_map(|addr| addr / MIB * MIB),
+        3 * GIB..4 * GIB - 16 * MIB,
+        Just(4 * GIB - 16 * MIB),
+    ];
+    let len = prop_oneof![Just(1024 * 768 * 4), Just(16 * MIB), 1..16 * MIB];
+    prop_oneof![1 => Just(0..0), 3 => (start, len).prop_map(|(start, len)| start..start + len)]
+}
+
+/// A framebuffer, if it lies outside all memory, as the loader has it.
+fn framebuffer_in(regions: &[MemoryRegion], wish: Range<u64>) -> Range<u64> {
+    let mut others = regions.iter().filter(|region| is_memory(region));
+    if others.any(|region| region.start_addr < wish.end && wish.start < region.end_addr) {
+        0..0
+    } else {
+        wish
+    }
+}
+
 proptest! {
     #![proptest_config(cases(64))]
 
@@ -172,6 +195,7 @@ proptest! {
         config in config(),
         features in features(),
         boot_info_pages in 1..20u64,
+        framebuffer in framebuffer(),
         wish in prop_oneof![Just(0), Just(GIB), Just(GIB + 2 * MIB), (0..2 * GIB).prop_map(|addr| addr / PAGE * PAGE)],
     ) {
         let kernel = kernel_pages.kernel();
@@ -181,7 +205,15 @@ proptest! {
             let mut map = regions.clone();
             let mut frames = Frames::new(&mut map);
             let pieces = pieces(&kernel, &mut frames, wish + kernel_pages.base % MIB / PAGE * PAGE);
-            let order = Order { regions: &regions, pieces: &pieces, plan: &plan, boot_info_len, features };
+            let framebuffer = framebuffer_in(&regions, framebuffer);
+            let order = Order {
+                regions: &regions,
+                pieces: &pieces,
+                plan: &plan,
+                boot_info_len,
+                features,
+                framebuffer: &framebuffer,
+            };
             let built = order.build(&mut frames).map_err(|error| TestCaseError::fail(error.to_string()))?;
             order.check(&built);
         }
@@ -225,7 +257,7 @@ fn pages(count: u64, apart: bool) -> Regions {
 
 /// As [`PLAN`] has it, with one page of boot info.
 fn order<'a>(regions: &'a Regions, pieces: &'a [KernelSegment]) -> Order<'a> {
-    Order { regions, pieces, plan: &PLAN, boot_info_len: PAGE, features: FEATURES }
+    Order { regions, pieces, plan: &PLAN, boot_info_len: PAGE, features: FEATURES, framebuffer: &(0..0) }
 }
 
 /// Builds it from the free pages of the same memory.
@@ -307,7 +339,8 @@ fn the_kernel_wins_in_the_first_mib() {
     let built = build(&order).unwrap_or_else(|error| panic!("{error}"));
     order.check(&built);
     let page = built.pages.iter().find(|page| page.virtual_addr == 0xb_8000).unwrap();
-    assert_eq!((page.physical_addr, page.writable, page.cached), (KERNEL.physical_addr, false, true));
+    assert_eq!((page.physical_addr, page.writable), (KERNEL.physical_addr, false));
+    assert_eq!(page.memory_type, MemoryType::WriteBack);
 }
 
 #[test]
@@ -334,7 +367,7 @@ fn what_programs_know_by_heart_is_there() {
     let seen = |addr| {
         at(addr).map(|page| {
             let physical_addr = page.physical_addr + (addr - page.virtual_addr);
-            (physical_addr, page.writable, page.executable, page.cached)
+            (physical_addr, page.writable, page.executable, page.memory_type == MemoryType::WriteBack)
         })
     };
     for (what, virtual_addr, expected) in [

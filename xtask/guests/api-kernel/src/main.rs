@@ -30,7 +30,7 @@ fn kernel_main(boot_info: &'static mut BootInfo) -> ! {
     let _ = writeln!(Serial, "{boot_info:?}");
     check_memory_map(boot_info);
     check_stack(boot_info);
-    assert!(boot_info.framebuffer.as_mut().is_none(), "the screen is in text mode");
+    check_framebuffer(boot_info);
     assert_eq!(boot_info.tls_template, Optional::None);
     assert_eq!(boot_info.recursive_index.into_option(), None);
     assert_eq!((boot_info.ramdisk_addr, boot_info.ramdisk_len), (Optional::None, 0));
@@ -73,6 +73,17 @@ fn check_stack(boot_info: &BootInfo) {
     let stack = boot_info.kernel_stack_bottom..boot_info.kernel_stack_bottom + boot_info.kernel_stack_len;
     assert!(stack.contains(&((&raw const stack) as u64)), "not on the stack at {stack:x?}");
     assert!(stack.start >= 0xffff_8000_0000_0000);
+}
+
+/// There are pixels, unless somebody chose text, and what is written to them stays.
+fn check_framebuffer(boot_info: &mut BootInfo) {
+    let framebuffer = boot_info.framebuffer.as_mut().expect("a card with graphics");
+    let info = framebuffer.info();
+    assert!(info.width >= 640 && info.height >= 480 && info.stride >= info.width, "{info:?}");
+    assert_eq!(info.byte_len, info.stride * info.height * info.bytes_per_pixel);
+    let buffer = framebuffer.buffer_mut();
+    buffer.fill(0x55);
+    assert!(buffer.iter().all(|&byte| byte == 0x55));
 }
 
 /// It is where the boot info says, in physical memory.

@@ -1,7 +1,7 @@
 //! The address space that a kernel starts in: built in the order of stage2, and checked page by page.
 
 use super::memory_map::taken;
-use super::page_walk::{Arena, Mapping, joined, pages};
+use super::page_walk::{Arena, Mapping, MemoryType, joined, pages};
 use boot_info::{KernelSegment, MemoryRegion, MemoryRegionKind, SegmentRights};
 use loader::e820::USABLE_END;
 use loader::error::Purpose;
@@ -26,6 +26,8 @@ pub(crate) struct Order<'a> {
     pub(crate) plan: &'a AddressPlan,
     pub(crate) boot_info_len: u64,
     pub(crate) features: PagingFeatures,
+    /// What the screen shows, if not empty: no memory.
+    pub(crate) framebuffer: &'a Range<u64>,
 }
 
 /// What the kernel gets, and the memory that it was made of.
@@ -47,7 +49,7 @@ impl Order<'_> {
         // SAFETY: the arena has a page for each frame, which nobody else knows.
         let mut space = unsafe { AddressSpace::new(frames, &arena, self.features)? };
         space.map_kernel(self.pieces)?;
-        space.map_window(self.plan, self.pieces)?;
+        space.map_window(self.plan, self.pieces, self.framebuffer)?;
         space.map_first_mib()?;
         space.map_stack(self.plan.stack)?;
         space.map_boot_info(self.plan.boot_info_addr, boot_info.clone())?;
@@ -82,7 +84,7 @@ impl Order<'_> {
             len: self.boot_info_len,
             writable: true,
             executable: data_executable,
-            cached: true,
+            memory_type: MemoryType::WriteBack,
         }];
         for piece in self.pieces {
             expected.push(Mapping {
@@ -91,7 +93,7 @@ impl Order<'_> {
                 len: piece.len,
                 writable: piece.rights == SegmentRights::READ_WRITE,
                 executable: piece.rights == SegmentRights::READ_EXECUTE || data_executable,
-                cached: true,
+                memory_type: MemoryType::WriteBack,
             });
         }
         let in_kernel = |addr| {
@@ -106,7 +108,7 @@ impl Order<'_> {
                 len: PAGE,
                 writable: !mode_switch,
                 executable: mode_switch || data_executable,
-                cached: mode_switch || self.is_all_memory(addr),
+                memory_type: if mode_switch { MemoryType::WriteBack } else { self.memory_type(addr) },
             });
         }
         for range in self.alike().windows(2).map(|pair| pair[0]..pair[1]) {
@@ -117,7 +119,7 @@ impl Order<'_> {
                     len: range.end - range.start,
                     writable: !is_mode_switch(range.start) && !self.is_protected(range.start),
                     executable: data_executable,
-                    cached: self.is_all_memory(range.start),
+                    memory_type: self.memory_type(range.start),
                 });
             }
         }
@@ -130,7 +132,8 @@ impl Order<'_> {
         let of_pieces =
             self.pieces.iter().flat_map(|piece| [piece.physical_addr, piece.physical_addr + piece.len]);
         let mode_switch = [layout::MODE_SWITCH_PAGE_ADDR, layout::MODE_SWITCH_PAGE_END].map(u64::from);
-        let ends = of_regions.chain(of_pieces).chain(mode_switch);
+        let of_framebuffer = [self.framebuffer.start, self.framebuffer.end];
+        let ends = of_regions.chain(of_pieces).chain(mode_switch).chain(of_framebuffer);
         // What begins in a page may change it and the next one.
         let ends =
             ends.flat_map(|addr| [addr / PAGE, (addr / PAGE).saturating_add(1)].map(|page| page * PAGE));
@@ -138,10 +141,17 @@ impl Order<'_> {
         ends.filter(|&addr| addr <= self.plan.window_len).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Whether the page at an address is memory, of one region.
-    fn is_all_memory(&self, addr: u64) -> bool {
+    /// How the page at an address may be cached: as memory where it is memory, of one region; its writes combined where all
+    /// of it is shown on the screen.
+    fn memory_type(&self, addr: u64) -> MemoryType {
         let mut memory = self.regions.iter().filter(|region| is_memory(region));
-        memory.any(|region| region.start_addr <= addr && addr + PAGE <= region.end_addr)
+        if memory.any(|region| region.start_addr <= addr && addr + PAGE <= region.end_addr) {
+            MemoryType::WriteBack
+        } else if self.framebuffer.start <= addr && addr + PAGE <= self.framebuffer.end {
+            MemoryType::WriteCombining
+        } else {
+            MemoryType::Uncacheable
+        }
     }
 
     /// Whether some of the page at an address is memory.
@@ -161,7 +171,8 @@ impl Order<'_> {
         let mut next = self.plan.stack.bottom_addr;
         for page in of_stack {
             assert_eq!(page.virtual_addr, next, "no hole");
-            assert!(page.writable && page.cached && page.executable != self.features.no_execute);
+            assert!(page.writable && page.executable != self.features.no_execute);
+            assert_eq!(page.memory_type, MemoryType::WriteBack);
             next += page.len;
             let frames = page.physical_addr..page.physical_end();
             for addr in frames.clone().step_by(layout::PAGE_LEN as usize) {
@@ -196,8 +207,14 @@ impl Order<'_> {
         for piece in protected {
             assert_eq!(common(&writable, &[physical(piece)]), None, "{piece:x?} can be written");
         }
-        let types = [frames(|page| page.cached), frames(|page| !page.cached)];
-        assert_eq!(common(&types[0], &types[1]), None, "cached and not");
+        let types = [
+            frames(|page| page.memory_type == MemoryType::WriteBack),
+            frames(|page| page.memory_type == MemoryType::WriteCombining),
+            frames(|page| page.memory_type == MemoryType::Uncacheable),
+        ];
+        for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+            assert_eq!(common(&types[one], &types[other]), None, "of two types");
+        }
     }
 
     /// A large page is of one kind, and no small ones are where it could be.
@@ -214,7 +231,7 @@ impl Order<'_> {
         );
         for page in pages.iter().filter(|page| page.len > PAGE) {
             let frames = page.physical_addr..page.physical_end();
-            if page.cached {
+            if page.memory_type == MemoryType::WriteBack {
                 let is_in = |range: &Range<u64>| range.start <= frames.start && frames.end <= range.end;
                 assert!(memory.iter().any(is_in), "not all of {page:x?} is memory");
             } else {

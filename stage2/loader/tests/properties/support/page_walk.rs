@@ -1,6 +1,6 @@
 //! Page tables as the CPU reads them (Intel SDM volume 3, section 4.5), bit by bit and without the x86_64 crate.
 
-use loader::paging::PagingFeatures;
+use loader::paging::{PagingFeatures, WRITE_COMBINING_PAT};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,12 +9,13 @@ use x86_64::structures::paging::{PageTable, PhysFrame};
 
 const PRESENT: u64 = 1 << 0;
 const WRITABLE: u64 = 1 << 1;
-/// PWT and PCD. After a reset the PAT has write-back where both are clear, and uncacheable where both are set (Intel SDM
-/// volume 3, table 11-10).
+/// PWT and PCD, bits 0 and 1 of the entry of the PAT that a page names.
 const WRITE_THROUGH: u64 = 1 << 3;
 const CACHE_DISABLE: u64 = 1 << 4;
-const UNCACHED: u64 = WRITE_THROUGH | CACHE_DISABLE;
 const LARGE: u64 = 1 << 7;
+/// Bit 2 of the entry of the PAT: where a page of 4 KiB has it, and where a larger one has it.
+const PAT: u64 = 1 << 7;
+const PAT_OF_LARGE_PAGE: u64 = 1 << 12;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDR: u64 = 0x000f_ffff_ffff_f000;
 
@@ -59,6 +60,27 @@ impl Drop for Arena {
     }
 }
 
+/// How the CPU may cache a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum MemoryType {
+    WriteBack,
+    WriteCombining,
+    Uncacheable,
+}
+
+impl MemoryType {
+    /// As the entry of the PAT says (Intel SDM volume 3, tables 11-10 and 11-12), which is the one of a reset in its lower half.
+    fn of(index: usize) -> Self {
+        assert_eq!(WRITE_COMBINING_PAT & 0xffff_ffff, 0x0007_0406, "as after a reset");
+        match WRITE_COMBINING_PAT.to_le_bytes()[index] {
+            0x06 => Self::WriteBack,
+            0x01 => Self::WriteCombining,
+            0x00 => Self::Uncacheable,
+            other => panic!("memory of type {other}"),
+        }
+    }
+}
+
 /// Neighbouring addresses that are mapped to neighbouring memory with the same rights, as memory of one type.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Mapping {
@@ -67,8 +89,7 @@ pub(crate) struct Mapping {
     pub(crate) len: u64,
     pub(crate) writable: bool,
     pub(crate) executable: bool,
-    /// Write-back; else uncacheable.
-    pub(crate) cached: bool,
+    pub(crate) memory_type: MemoryType,
 }
 
 impl fmt::Debug for Mapping {
@@ -76,8 +97,8 @@ impl fmt::Debug for Mapping {
         let Self { virtual_addr, physical_addr, len, .. } = self;
         let writable = if self.writable { 'w' } else { '-' };
         let executable = if self.executable { 'x' } else { '-' };
-        let cached = if self.cached { "cached" } else { "uncached" };
-        write!(f, "{virtual_addr:#x}+{len:#x} to {physical_addr:#x} r{writable}{executable} {cached}")
+        let memory_type = self.memory_type;
+        write!(f, "{virtual_addr:#x}+{len:#x} to {physical_addr:#x} r{writable}{executable} {memory_type:?}")
     }
 }
 
@@ -134,14 +155,15 @@ impl Walk<'_> {
                 allowed |= LARGE;
             }
             let is_page = level == 0 || entry & LARGE != 0;
+            let pat = if level == 0 { PAT } else { PAT_OF_LARGE_PAGE };
             if is_page {
-                allowed |= UNCACHED;
+                allowed |= WRITE_THROUGH | CACHE_DISABLE | pat;
             }
             assert_eq!(entry & !allowed, 0, "entry {entry:#x} of level {level} at {virtual_addr:#x}");
             if is_page {
-                let cached = entry & UNCACHED == 0;
-                assert!(cached || entry & UNCACHED == UNCACHED, "a type between the two: {entry:#x}");
-                let physical_addr = entry & ADDR;
+                let bits = [WRITE_THROUGH, CACHE_DISABLE, pat].map(|bit| usize::from(entry & bit != 0));
+                let memory_type = MemoryType::of(bits[0] | bits[1] << 1 | bits[2] << 2);
+                let physical_addr = if level == 0 { entry & ADDR } else { entry & ADDR & !pat };
                 assert!(physical_addr.is_multiple_of(entry_len), "a large page off its boundary");
                 self.found.push(Mapping {
                     virtual_addr,
@@ -149,7 +171,7 @@ impl Walk<'_> {
                     len: entry_len,
                     writable,
                     executable,
-                    cached,
+                    memory_type,
                 });
             } else {
                 self.table(entry & ADDR, level - 1, virtual_addr, writable, executable);
@@ -163,7 +185,7 @@ pub(crate) fn joined(mut mappings: Vec<Mapping>) -> Vec<Mapping> {
     mappings.retain(|mapping| mapping.len > 0);
     mappings.sort_unstable();
     mappings.dedup_by(|next, last| {
-        let rights = |mapping: &Mapping| (mapping.writable, mapping.executable, mapping.cached);
+        let rights = |mapping: &Mapping| (mapping.writable, mapping.executable, mapping.memory_type);
         let end = u128::from(last.virtual_addr) + u128::from(last.len);
         assert!(end <= u128::from(next.virtual_addr), "mapped twice: {last:x?} {next:x?}");
         let continues = end == u128::from(next.virtual_addr)
