@@ -292,8 +292,15 @@ impl Guest {
     /// A picture of the screen, in PNG.
     pub(crate) fn screenshot(&mut self) -> Result<Vec<u8>> {
         let path = self.folder.path().join("screen.png");
-        self.qmp()?.screenshot(&path)?;
+        self.qmp()?.screenshot(&path, "png")?;
         Ok(fs::read(&path)?)
+    }
+
+    /// The pixels of the screen.
+    pub(crate) fn pixels(&mut self) -> Result<Picture> {
+        let path = self.folder.path().join("screen.ppm");
+        self.qmp()?.screenshot(&path, "ppm")?;
+        Picture::parse(&fs::read(&path)?).context("the picture that QEMU made")
     }
 
     /// Presses a key of the guest's keyboard, by QEMU's name for it, and releases it after so many milliseconds.
@@ -334,6 +341,27 @@ impl Drop for Guest {
     fn drop(&mut self) {
         // Nobody is left to tell.
         let _ = self.end();
+    }
+}
+
+/// Pixels: red, green and blue of each, row by row.
+pub(crate) struct Picture {
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    pub(crate) pixels: Vec<[u8; 3]>,
+}
+
+impl Picture {
+    /// Reads a PPM file as QEMU writes it: `P6`, width and height, the greatest value, each on its line.
+    fn parse(file: &[u8]) -> Option<Self> {
+        let mut lines = file.splitn(4, |&byte| byte == b'\n');
+        let mut line = || lines.next();
+        let (magic, size, max, pixels) = (line()?, line()?, line()?, line()?);
+        let (width, height) = std::str::from_utf8(size).ok()?.split_once(' ')?;
+        let (width, height): (usize, usize) = (width.parse().ok()?, height.parse().ok()?);
+        let pixels: Vec<_> = pixels.as_chunks().0.to_vec();
+        let is_right = magic == b"P6" && max == b"255" && pixels.len() == width * height;
+        is_right.then_some(Self { width, height, pixels })
     }
 }
 

@@ -33,10 +33,10 @@ impl Qmp {
         ["-qmp".to_owned(), format!("unix:{}", escape_commas(&self.path.to_string_lossy()))]
     }
 
-    /// Writes a picture of the screen, in PNG.
-    pub(crate) fn screenshot(&mut self, path: &Path) -> Result<()> {
+    /// Writes a picture of the screen, as `png` or `ppm`.
+    pub(crate) fn screenshot(&mut self, path: &Path, format: &str) -> Result<()> {
         let filename = path.to_str().context("a path that is not UTF-8")?;
-        self.execute("screendump", json!({ "filename": filename, "format": "png" })).map(drop)
+        self.execute("screendump", json!({ "filename": filename, "format": format })).map(drop)
     }
 
     /// Writes physical memory into a file.

@@ -15,6 +15,7 @@ mod faults_disk;
 mod faults_image;
 mod faults_machine;
 mod foreign;
+mod framebuffer;
 mod gdb;
 mod kernel;
 mod linked;
@@ -150,6 +151,7 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         linked::tests(),
         protocol::tests(),
         ramdisk::tests(),
+        framebuffer::tests(),
         desk::tests(),
         damaged::tests(),
         defects::tests(),

@@ -29,6 +29,7 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("bochs::cut_off_in_stage2", cut_off_in_stage2),
         Test::new("bochs::cut_off_in_kernel", cut_off_in_kernel),
         Test::new("bochs::stack_has_room_to_spare", stack_has_room_to_spare),
+        Test::new("bochs::framebuffer", framebuffer),
     ];
     let on = |cpu| Machine { cpu, ..Machine::default() };
     for (name, machine) in [
@@ -94,6 +95,12 @@ fn says_hello(scene: &Scene, kernel: &Path, machine: Machine) -> Result<()> {
 fn passes(scene: &Scene, kernel: &str, machine: Machine) -> Result<()> {
     let kernel = scene.image(&read(&scene.parts.test_kernels.join(kernel))?, "")?;
     Booted::start(scene, &kernel, machine)?.wait_for("\ntest passed\n")
+}
+
+/// The kernel finds the mode that is chosen where no display says what it prefers, and paints it.
+fn framebuffer(scene: &Scene) -> Result<()> {
+    let image = super::framebuffer::painting(scene, "1000x700", "1024x768x32")?;
+    Booted::start(scene, &image, Machine::default())?.wait_for("painted\n")
 }
 
 /// The kernel of a tutorial speaks on the screen only.

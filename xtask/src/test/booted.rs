@@ -1,6 +1,6 @@
 //! A guest under test. Each wait blocks until what was wanted happens, and fails at the bound.
 
-use crate::guest::{self, Event, Guest, Machine};
+use crate::guest::{self, Event, Guest, Machine, Picture};
 use crate::interrupt;
 use anyhow::{Result, anyhow};
 use std::time::{Duration, Instant};
@@ -113,6 +113,11 @@ impl Booted {
             Event::Quiet => Ok(()),
             Event::Output(_) | Event::Ended(_) => Err(self.failure("the guest did not wait")),
         }
+    }
+
+    /// The pixels of the screen.
+    pub(crate) fn pixels(&mut self) -> Result<Picture> {
+        self.guest.pixels().map_err(|error| self.failure(&format!("{error:#}")))
     }
 
     /// Presses the space bar.

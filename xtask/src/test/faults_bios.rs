@@ -470,13 +470,18 @@ fn hello(scene: &Scene) -> Result<DiskImage> {
 }
 
 /// Boots an image on a BIOS with these manners, and with this memory map or its own.
-fn boot(scene: &Scene, image: &DiskImage, mut manners: Manners, map: Option<&[Reported]>) -> Result<Booted> {
+pub(super) fn boot(
+    scene: &Scene,
+    image: &DiskImage,
+    mut manners: Manners,
+    map: Option<&[Reported]>,
+) -> Result<Booted> {
     const FLOPPY_LEN: usize = 1_474_560;
     /// stage1 asks before each read, which ends where ISA DMA has to.
     const STAGE1_READ_LEN: u32 = SEGMENT_LEN - STAGE2_ADDR % SEGMENT_LEN;
     let mut floppy = scene.parts.odd_bios.clone();
     if manners.edd_answers == TO_STAGE1 {
-        let reads = scene.parts.stages.stage2.len().div_ceil(STAGE1_READ_LEN as usize);
+        let reads = image.range("stage2")?.len().div_ceil(STAGE1_READ_LEN as usize);
         manners.edd_answers = u8::try_from(reads)?;
     }
     if let Some(map) = map {

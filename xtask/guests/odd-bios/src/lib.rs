@@ -13,7 +13,7 @@ pub const LEN: usize = 18 * 512;
 pub const MANNERS_OFFSET: usize = 512;
 
 /// Offset of the E820 entries in the program.
-pub const ENTRIES_OFFSET: usize = 1536;
+pub const ENTRIES_OFFSET: usize = 2048;
 
 /// Bytes from one entry to the next.
 pub const ENTRY_STRIDE: usize = 24;
@@ -82,6 +82,9 @@ pub struct Manners {
     pub writes_changes: u8,
     /// Bytes in a sector, as AH=48h tells them; 0: those of the disk.
     pub sector_len: U16,
+    /// VBE: 0 is the BIOS's own, 1 has no controller, 2 does not set modes, 3 has framebuffers where memory is, 4 uses all of the
+    /// caller's stack when it sets a mode, 5 lists modes without an end.
+    pub vbe: u8,
 }
 
 impl Manners {
@@ -115,5 +118,6 @@ impl Manners {
         without_len: U16::new(0),
         writes_changes: 0,
         sector_len: U16::new(0),
+        vbe: 0,
     };
 }

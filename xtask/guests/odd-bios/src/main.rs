@@ -1,6 +1,6 @@
 //! A boot program that makes the BIOS an odd one, and then boots the first hard disk as that BIOS would.
 //!
-//! Booted from a floppy in 16-bit real mode, it moves to the top of conventional memory, hooks INT 13h to INT 15h,
+//! Booted from a floppy in 16-bit real mode, it moves to the top of conventional memory, hooks INT 10h and INT 13h to INT 15h,
 //! loads the disk's boot sector to 0:7c00h and jumps there. What is odd, [`Manners`] tells, which the test writes into
 //! the program's second sector.
 //!
@@ -17,6 +17,7 @@ use odd_bios::{ENTRIES_OFFSET, ENTRY_STRIDE, LEN, MANNERS_OFFSET, Manners, RESID
 global_asm!(
     include_str!("odd_bios.s"),
     len = const LEN,
+    stack_bottom = const layout::STACK_BOTTOM,
     resident_kib = const RESIDENT_KIB,
     // With what aligns the code behind them.
     manners_len = const size_of::<Manners>().next_multiple_of(4),
@@ -51,6 +52,7 @@ global_asm!(
     signature = const MANNERS_OFFSET + offset_of!(Manners, signature),
     without_len = const MANNERS_OFFSET + offset_of!(Manners, without_len),
     sector_len = const MANNERS_OFFSET + offset_of!(Manners, sector_len),
+    vbe = const MANNERS_OFFSET + offset_of!(Manners, vbe),
     writes_changes = const MANNERS_OFFSET + offset_of!(Manners, writes_changes),
 );
 

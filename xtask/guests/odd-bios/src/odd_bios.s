@@ -79,12 +79,16 @@ odd_resident:
     mov ax, 0x0201
     int 0x13
     cli
+    mov eax, es:[0x10 * 4]
+    mov [odd_old10], eax
     mov eax, es:[0x13 * 4]
     mov [odd_old13], eax
     mov eax, es:[0x14 * 4]
     mov [odd_old14], eax
     mov eax, es:[0x15 * 4]
     mov [odd_old15], eax
+    mov word ptr es:[0x10 * 4], offset odd_hook10
+    mov word ptr es:[0x10 * 4 + 2], cs
     mov word ptr es:[0x13 * 4], offset odd_hook13
     mov word ptr es:[0x13 * 4 + 2], cs
     mov word ptr es:[0x14 * 4], offset odd_hook14
@@ -120,6 +124,51 @@ odd_resident:
     std
     mov ds, [{ds}]
     ljmp 0, 0x7c00
+
+// odd_hook10: INT 10h, of which AH=4Fh is VBE.
+odd_hook10:
+    cmp ah, 0x4f
+    jne odd_chain10
+    cmp byte ptr cs:[{vbe}], 1
+    je odd_no_vbe
+    cmp al, 0x02
+    je odd_set_mode
+    push ax
+    pushf16
+    far_call16 odd_old10
+    pop dx                              // the function
+    cmp dl, 0x01
+    je odd_mode_info
+    cmp dl, 0x00
+    jne 2f
+    cmp byte ptr cs:[{vbe}], 5
+    jne 2f                              // zeros, as far as anybody reads:
+    mov word ptr es:[di + 14], {entries_offset}
+    mov word ptr es:[di + 16], cs
+2:  iret
+odd_mode_info:
+    cmp byte ptr cs:[{vbe}], 3
+    jne 2b
+    mov dword ptr es:[di + 40], 0x100000
+    iret
+odd_set_mode:
+    cmp byte ptr cs:[{vbe}], 2
+    je odd_no_mode
+    cmp byte ptr cs:[{vbe}], 4
+    jne odd_chain10
+    push ds
+    push 0
+    pop ds
+    mov word ptr [{stack_bottom}], 0    // as if it had come to its end
+    pop ds
+odd_chain10:
+    far_jmp16 odd_old10
+odd_no_vbe:
+    mov ah, 0x01                        // not the AX of an answer
+    iret
+odd_no_mode:
+    mov ax, 0x014f                      // failed
+    iret
 
 // odd_hook13: INT 13h.
 odd_hook13:
@@ -404,6 +453,8 @@ odd_e820:
     clc
     jmp odd_return
 
+odd_old10:
+    .long 0
 odd_old13:
     .long 0
 odd_old14:

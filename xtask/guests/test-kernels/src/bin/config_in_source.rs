@@ -3,7 +3,7 @@
 #![no_std]
 #![no_main]
 
-use boot_info::{AddressWish, BootInfo, KernelConfig};
+use boot_info::{AddressWish, BootInfo, FramebufferWish, KernelConfig};
 use kernel::println;
 
 boot_info::config!(CONFIG);
@@ -19,6 +19,7 @@ const CONFIG: KernelConfig = KernelConfig {
     physical_memory_offset: AddressWish::Fixed(WINDOW_ADDR),
     boot_info_addr: AddressWish::Fixed(BOOT_INFO_ADDR),
     recursive_page_table: true,
+    framebuffer: Some(FramebufferWish::at_least(800, 600)),
     ..KernelConfig::DEFAULT
 };
 
@@ -29,4 +30,5 @@ fn test(boot_info: &'static BootInfo) {
     assert_eq!(test_kernels::window(boot_info), WINDOW_ADDR);
     assert_eq!(core::ptr::from_ref(boot_info).addr() as u64, BOOT_INFO_ADDR);
     assert!(boot_info.recursive_index().is_some());
+    assert!(boot_info.framebuffer().is_some_and(|found| found.width >= 800 && found.height >= 600));
 }
