@@ -129,9 +129,16 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
     let mut address_space = unsafe { AddressSpace::new(&mut frames, memory, features)? };
     address_space.map_kernel(&loaded.pieces)?;
     let is_combined = mode.is_some() && cpu::allow_write_combining();
-    let combined = if is_combined { parts.framebuffer.physical_range() } else { 0..0 };
-    address_space.map_window(&plan, &loaded.pieces, &combined)?;
-    address_space.map_first_mib()?;
+    let shown = parts.framebuffer.physical_range();
+    if bundle.config.map_physical_memory {
+        address_space.map_window(&plan, &loaded.pieces, if is_combined { &shown } else { &(0..0) })?;
+    } else {
+        if let Some(ramdisk) = &ramdisk {
+            address_space.map_file(&plan, ramdisk.clone())?;
+        }
+        address_space.map_framebuffer(&plan, shown, is_combined)?;
+    }
+    address_space.map_first_mib(bundle.config.map_first_mib)?;
     address_space.map_stack(plan.stack)?;
     address_space.map_boot_info(plan.boot_info_addr, room.physical_range())?;
     if let Some(index) = plan.recursive_index {
@@ -141,14 +148,16 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
     pass(milestones, MilestoneId::TABLES_BUILT);
 
     // What it is told.
-    parts.physical_memory_offset = plan.window_addr;
+    if bundle.config.map_physical_memory {
+        parts.physical_memory_offset = plan.window_addr;
+    }
     parts.stack = plan.stack;
     parts.boot_drive = source.drive;
     parts.recursive_index = plan.recursive_index.unwrap_or(0);
     parts.protocol = bundle.config.protocol;
     parts.kernel_slide = loaded.kernel.slide;
     if let Some(range) = ramdisk {
-        // All memory is mapped in the window.
+        // All memory is mapped in the window, or else its place has the files alone.
         parts.ramdisk = List::new(plan.window_addr + range.start, range.end - range.start);
     }
     parts.rsdp_addr = firmware_tables::rsdp_addr().unwrap_or(0);
@@ -167,7 +176,7 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
     println!("jump to {:#x}", loaded.kernel.entry_addr);
     match mode {
         Some(mode) if bios::vbe::show(mode) => {
-            // All that lies below 4 GiB is mapped in the window.
+            // As above.
             parts.framebuffer.addr = plan.window_addr + parts.framebuffer.physical_addr;
         }
         _ if bundle.config.vga_320x200 => screen::show_pixels(),

@@ -23,7 +23,7 @@ use crate::project::{self, Boot, FramebufferChoice, Settings};
 use crate::strip::strip;
 use crate::toolchain::Toolchain;
 use anyhow::{Context, Result, ensure};
-use boot_info::KernelConfig;
+use boot_info::{AddressWish, KernelConfig};
 use clap::Args;
 use loader::checksum::crc32;
 use overwriting::{Role, refuse_overwriting};
@@ -88,6 +88,12 @@ pub(crate) struct Overrides {
     /// Leave on the screen what BIOS and loader wrote there
     #[arg(long)]
     keep_screen: bool,
+    /// Leave physical memory unmapped: the kernel starts with its segments, stack, boot information and ramdisk
+    #[arg(long)]
+    no_physical_memory: bool,
+    /// Leave the first MiB unmapped, and with it the text screen at b8000h
+    #[arg(long)]
+    no_first_mib: bool,
 }
 
 impl Overrides {
@@ -99,6 +105,13 @@ impl Overrides {
                 allow_write_execute: config.allow_write_execute || self.allow_wx,
                 randomize_address: config.randomize_address || self.kaslr,
                 keep_screen: config.keep_screen || self.keep_screen,
+                physical_memory_offset: if self.no_physical_memory {
+                    AddressWish::Default
+                } else {
+                    config.physical_memory_offset
+                },
+                map_physical_memory: config.map_physical_memory && !self.no_physical_memory,
+                map_first_mib: config.map_first_mib && !self.no_first_mib,
                 ..config
             },
             command_line: self.cmdline.clone().unwrap_or_else(|| said.command_line.clone()),

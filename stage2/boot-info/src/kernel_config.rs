@@ -13,6 +13,14 @@ pub struct KernelConfig {
     pub stack_addr: AddressWish,
     /// Virtual address at which physical address 0 appears: canonical, a multiple of 1 GiB.
     pub physical_memory_offset: AddressWish,
+    /// Physical memory appears at that offset. Otherwise nothing of it does, and the offset is to be left as it is: the kernel
+    /// starts with its segments, its stack, the boot info and a ramdisk. It reaches the loader's page tables if it asks for a
+    /// [`Self::recursive_page_table`]; or it makes its own, for it is told where its segments lie in physical memory.
+    pub map_physical_memory: bool,
+    /// The first MiB appears at its own addresses, but for page 0. Otherwise nothing is there but the page that the loader
+    /// enters long mode on, with the GDT, and the kernel's own segments, if any: the text screen is seen through
+    /// [`Self::physical_memory_offset`] alone. Stack and boot info are not put there either way.
+    pub map_first_mib: bool,
     /// Virtual address of the boot info: canonical, a multiple of 4096.
     pub boot_info_addr: AddressWish,
     /// Which structures the kernel is handed.
@@ -40,6 +48,8 @@ impl KernelConfig {
         stack_len: 128 * 1024,
         stack_addr: AddressWish::Default,
         physical_memory_offset: AddressWish::Default,
+        map_physical_memory: true,
+        map_first_mib: true,
         boot_info_addr: AddressWish::Default,
         protocol: Protocol::DOORSTEP,
         allow_write_execute: false,
@@ -58,6 +68,10 @@ impl KernelConfig {
     const KEEP_SCREEN: u32 = 1 << 2;
     const RECURSIVE_PAGE_TABLE: u32 = 1 << 3;
     const VGA_320X200: u32 = 1 << 4;
+    const NO_PHYSICAL_MEMORY: u32 = 1 << 5;
+    const NO_FIRST_MIB: u32 = 1 << 6;
+    /// Those that stand for what is not wished for.
+    const NEGATIVE: u32 = Self::NO_PHYSICAL_MEMORY | Self::NO_FIRST_MIB;
 
     /// The bits for what is allowed or wished for.
     #[must_use]
@@ -70,17 +84,23 @@ impl KernelConfig {
             | flag(self.keep_screen, Self::KEEP_SCREEN)
             | flag(self.recursive_page_table, Self::RECURSIVE_PAGE_TABLE)
             | flag(self.vga_320x200, Self::VGA_320X200)
+            | flag(!self.map_physical_memory, Self::NO_PHYSICAL_MEMORY)
+            | flag(!self.map_first_mib, Self::NO_FIRST_MIB)
     }
 
     /// The same configuration with these bits in place of its own. Bits that are not known mean nothing.
     #[must_use]
     pub const fn with_flags(self, flags: u32) -> Self {
+        // All are read alike: stage2 is smaller for it.
+        let flags = flags ^ Self::NEGATIVE;
         Self {
             allow_write_execute: flags & Self::ALLOW_WRITE_EXECUTE != 0,
             randomize_address: flags & Self::RANDOMIZE_ADDRESS != 0,
             keep_screen: flags & Self::KEEP_SCREEN != 0,
             recursive_page_table: flags & Self::RECURSIVE_PAGE_TABLE != 0,
             vga_320x200: flags & Self::VGA_320X200 != 0,
+            map_physical_memory: flags & Self::NO_PHYSICAL_MEMORY != 0,
+            map_first_mib: flags & Self::NO_FIRST_MIB != 0,
             ..self
         }
     }

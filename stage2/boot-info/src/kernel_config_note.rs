@@ -87,6 +87,10 @@ impl KernelConfigNote {
                 "framebuffer: expected a width and a height from 1 to 16384, and 24, 32 or 0 bits a pixel"
             );
         }
+        assert!(
+            config.map_physical_memory || matches!(config.physical_memory_offset, AddressWish::Default),
+            "physical_memory_offset: expected AddressWish::Default, because map_physical_memory is false"
+        );
         Self {
             header: NoteHeader::new(Self::KIND, 48),
             version: Self::VERSION,
@@ -147,7 +151,9 @@ mod tests {
             recursive_page_table: true,
             ..KernelConfig::DEFAULT
         };
-        for config in [config, KernelConfig::DEFAULT] {
+        let unmapped =
+            KernelConfig { map_physical_memory: false, map_first_mib: false, ..KernelConfig::DEFAULT };
+        for config in [config, unmapped, KernelConfig::DEFAULT] {
             let note = KernelConfigNote::new(&config);
             // SAFETY: plain numbers without a gap between them.
             let bytes: [u8; size_of::<KernelConfigNote>()] = unsafe { core::mem::transmute(note) };
@@ -170,5 +176,16 @@ mod tests {
     fn a_window_at_0_does_not_compile() {
         let physical_memory_offset = AddressWish::Fixed(0);
         let _ = KernelConfigNote::new(&KernelConfig { physical_memory_offset, ..KernelConfig::DEFAULT });
+    }
+
+    #[test]
+    #[should_panic(expected = "physical_memory_offset: expected AddressWish::Default")]
+    fn a_window_with_an_address_that_is_not_mapped_does_not_compile() {
+        let physical_memory_offset = AddressWish::Fixed(1 << 40);
+        let _ = KernelConfigNote::new(&KernelConfig {
+            physical_memory_offset,
+            map_physical_memory: false,
+            ..KernelConfig::DEFAULT
+        });
     }
 }

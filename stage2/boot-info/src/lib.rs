@@ -247,7 +247,8 @@ impl BootInfo {
         self.parts.kernel_slide
     }
 
-    /// The ramdisk that came with the kernel. None when none did.
+    /// The ramdisk that came with the kernel. None when none did. It lies in the window to physical memory, or, when the
+    /// kernel asked for none, at an address of its own, writable and not executable.
     #[must_use]
     pub fn ramdisk(&self) -> Option<&'static [u8]> {
         // SAFETY: as above.

@@ -125,6 +125,27 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
         Ok(())
     }
 
+    /// Maps a file, such as the ramdisk, which lies in whole pages of its own, for a kernel without the window: where the
+    /// window would have it.
+    ///
+    /// # Errors
+    /// `OutOfMemory`; `AlreadyMapped` where the plan is not one for this kernel.
+    pub fn map_file(&mut self, plan: &AddressPlan, file: Range<u64>) -> Result<()> {
+        // Its last page is mapped whole.
+        self.map(plan.window_addr + file.start, file, self.data(), Purpose::PhysicalMemory)
+    }
+
+    /// Maps the framebuffer, if it is not empty, for a kernel without the window, in the same way; what is written to it is
+    /// `combined`, or goes there as it comes.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn map_framebuffer(&mut self, plan: &AddressPlan, shown: Range<u64>, combined: bool) -> Result<()> {
+        let start = shown.start / PAGE * PAGE;
+        let flags = self.data() | if combined { WRITE_COMBINING } else { UNCACHED };
+        self.map(plan.window_addr + start, start..shown.end, flags, Purpose::PhysicalMemory)
+    }
+
     /// How the page at a physical address appears in the window, None if it does not; and up to where this holds.
     fn window_flags(
         &self,
@@ -140,13 +161,17 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
     }
 
     /// Maps the first MiB to itself, without page 0 and without what the kernel has mapped there. The mode-switch
-    /// page can be executed and not written, all others the other way round.
+    /// page can be executed and not written, all others the other way round. If `all` is not set, it is the only one.
     ///
     /// # Errors
     /// `OutOfMemory`.
-    pub fn map_first_mib(&mut self) -> Result<()> {
-        for addr in (PAGE..u64::from(layout::FIRST_MIB_END)).step_by(layout::PAGE_LEN as usize) {
-            let is_mode_switch = addr == u64::from(layout::MODE_SWITCH_PAGE_ADDR);
+    pub fn map_first_mib(&mut self, all: bool) -> Result<()> {
+        for addr in (layout::PAGE_LEN..layout::FIRST_MIB_END).step_by(layout::PAGE_LEN as usize) {
+            let is_mode_switch = addr == layout::MODE_SWITCH_PAGE_ADDR;
+            if !all && !is_mode_switch {
+                continue;
+            }
+            let addr = addr.into();
             let mut flags = if is_mode_switch { PageTableFlags::PRESENT } else { self.data() };
             flags.set(
                 UNCACHED,

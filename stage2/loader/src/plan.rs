@@ -54,7 +54,8 @@ impl Machine {
 /// Where everything lies in virtual memory. No two things overlap, but for the first MiB: the kernel wins there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressPlan {
-    /// Where physical address 0 appears: on a multiple of 1 GiB.
+    /// Where physical address 0 appears: on a multiple of 1 GiB. For a kernel without the window, only its files and the
+    /// framebuffer appear from there on.
     pub window_addr: u64,
     /// How far the window may reach from there.
     pub window_len: u64,

@@ -102,6 +102,11 @@ fn apply(note: &ConfigNote, said: KernelConfig, is_stack_len_known: bool) -> Res
         "an address: a multiple of 1 GiB, canonical for 4 GiB, not 0",
         is_window_addr,
     )?;
+    ensure!(
+        note.value(ConfigField::PhysicalMemory).is_none() || said.map_physical_memory,
+        "mappings.physical_memory: found a mapping, expected none, because the project leaves physical memory unmapped \
+         (map-physical-memory, --no-physical-memory); change one of them"
+    );
     addr(
         note,
         ConfigField::KernelBase,
@@ -225,7 +230,7 @@ fn dynamic_places(
     if config.boot_info_addr == AddressWish::Default {
         places.push(("the boot info", plan.boot_info_addr..=plan.boot_info_addr + (PAGE - 1)));
     }
-    if config.physical_memory_offset == AddressWish::Default {
+    if config.physical_memory_offset == AddressWish::Default && config.map_physical_memory {
         let addr = plan.window_addr;
         places.push(("physical memory", addr..=addr + (plan.window_len - 1)));
     }
@@ -322,6 +327,14 @@ mod tests {
         assert_eq!(apply(&note, said, true).unwrap(), expected);
         let from_kernel = apply(&note, said, false).unwrap().stack_len;
         assert_eq!(from_kernel, applied(&NOTE).stack_len, "nobody has said a length");
+    }
+
+    #[test]
+    fn a_kernel_that_uses_the_window_has_one_or_is_refused() {
+        let said = KernelConfig { map_physical_memory: false, ..KernelConfig::DEFAULT };
+        let error = apply(&NOTE.with(Field::PhysicalMemory, Some(1)), said, false).unwrap_err().to_string();
+        assert!(error.starts_with("mappings.physical_memory: found a mapping, expected none"), "{error}");
+        assert!(!apply(&NOTE, said, false).unwrap().map_physical_memory);
     }
 
     #[test]

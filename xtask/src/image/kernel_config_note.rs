@@ -32,7 +32,13 @@ pub(super) fn merge(said: KernelConfig, asked: &KernelConfig) -> KernelConfig {
         framebuffer: said.framebuffer.or(asked.framebuffer),
         ..said
     };
-    merged.with_flags(said.flags() | asked.flags())
+    let mut merged = merged.with_flags(said.flags() | asked.flags());
+    // An address is for a window that is there, and whoever said one wants it.
+    merged.map_physical_memory |= said.physical_memory_offset != AddressWish::Default;
+    if !merged.map_physical_memory {
+        merged.physical_memory_offset = AddressWish::Default;
+    }
+    merged
 }
 
 #[cfg(test)]
@@ -52,6 +58,10 @@ mod tests {
         let expected = KernelConfig { physical_memory_offset: c, randomize_address: true, ..said };
         assert_eq!(merge(said, &asked), expected);
         assert_eq!(merge(KernelConfig::DEFAULT, &asked), asked);
+        let unmapped = KernelConfig { map_physical_memory: false, ..KernelConfig::DEFAULT };
+        let fixed = KernelConfig { physical_memory_offset: c, ..KernelConfig::DEFAULT };
+        assert_eq!(merge(unmapped, &fixed), unmapped);
+        assert_eq!(merge(fixed, &unmapped), fixed);
     }
 
     #[test]

@@ -102,6 +102,11 @@ fn apply(descriptor: &[u8], config: KernelConfig) -> Result<KernelConfig> {
         "found features {features:#x}, expected none but {known:#x}; build the kernel with the crate that belongs to \
          this xtask"
     );
+    ensure!(
+        features & KernelNote::MAP_PHYSICAL_MEMORY == 0 || config.map_physical_memory,
+        "found the feature map_physical_memory, expected a kernel without, because the configuration leaves physical memory \
+         unmapped (map-physical-memory, --no-physical-memory); change one of them"
+    );
     let recursive_page_table =
         config.recursive_page_table || features & KernelNote::RECURSIVE_PAGE_TABLE != 0;
     let vga_320x200 = config.vga_320x200 || features & KernelNote::VGA_320X200 != 0;
@@ -139,6 +144,18 @@ mod tests {
         assert!(refusal(&[1, 1]).starts_with("found 8 bytes, expected 12"));
         assert!(refusal(&[1, 77, 0]).starts_with("found protocol 77, expected one of [0, 1]"));
         assert!(refusal(&[1, 1, 8]).starts_with("found features 0x8, expected none but 0x7"));
+    }
+
+    #[test]
+    fn a_kernel_that_uses_the_window_has_one_or_is_refused() {
+        let config = KernelConfig { map_physical_memory: false, ..KernelConfig::DEFAULT };
+        let error = apply(&descriptor(&[1, 1, 1]), config).unwrap_err().to_string();
+        assert!(
+            error.starts_with("found the feature map_physical_memory, expected a kernel without"),
+            "{error}"
+        );
+        let expected = KernelConfig { protocol: Protocol::BOOTLOADER_0_9, ..config };
+        assert_eq!(apply(&descriptor(&[1, 1, 0]), config).unwrap(), expected);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use super::framebuffer::FramebufferChoice;
 use super::table::{Table, number, words};
 use crate::guest;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use boot_info::{AddressWish, KernelConfig};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -83,7 +83,7 @@ const BOOTLOADER_KEYS: [&str; 4] =
     ["physical-memory-offset", "kernel-stack-address", "kernel-stack-size", "boot-info-address"];
 
 /// Ours.
-pub(crate) const KEYS: [&str; 16] = [
+pub(crate) const KEYS: [&str; 18] = [
     "run-command",
     "run-args",
     "test-args",
@@ -100,6 +100,8 @@ pub(crate) const KEYS: [&str; 16] = [
     "randomize-address",
     "keep-screen",
     "framebuffer",
+    "map-physical-memory",
+    "map-first-mib",
 ];
 
 const PAGE: u64 = layout::PAGE_LEN as u64;
@@ -197,13 +199,22 @@ fn config(ours: &Table<'_>, bootloader: &Table<'_>, is_for_bootloader: bool) -> 
             number(value).filter(|pages| (1..=STACK_PAGES_MAX).contains(pages))
         })?;
     let default_stack_len = if is_for_bootloader { BOOTLOADER_STACK_PAGES * PAGE } else { default.stack_len };
+    let window_addr = window(ours)?.or(window(bootloader)?);
+    let map_physical_memory = ours.flag("map-physical-memory")?.unwrap_or(default.map_physical_memory);
+    ensure!(
+        map_physical_memory || window_addr.is_none(),
+        "[package.metadata.doorstep] map-physical-memory: found false, expected true where there is a \
+         physical-memory-offset; leave one of them out"
+    );
     let fixed = |addr: Option<u64>| addr.map_or(AddressWish::Default, AddressWish::Fixed);
     Ok(KernelConfig {
         stack_len: stack_len
             .or(bootloader_stack_pages.map(|pages| pages * PAGE))
             .unwrap_or(default_stack_len),
         stack_addr: fixed(page(ours, "stack-address")?.or(bootloader_stack)),
-        physical_memory_offset: fixed(window(ours)?.or(window(bootloader)?)),
+        physical_memory_offset: fixed(window_addr),
+        map_physical_memory,
+        map_first_mib: ours.flag("map-first-mib")?.unwrap_or(default.map_first_mib),
         boot_info_addr: fixed(page(ours, "boot-info-address")?.or(page(bootloader, "boot-info-address")?)),
         allow_write_execute: ours.flag("allow-write-execute")?.unwrap_or(default.allow_write_execute),
         randomize_address: ours.flag("randomize-address")?.unwrap_or(default.randomize_address),
@@ -259,6 +270,8 @@ mod tests {
             randomize-address = true
             keep-screen = true
             framebuffer = "800x600x32"
+            map-physical-memory = true
+            map-first-mib = false
             "#,
         );
         let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
@@ -272,6 +285,7 @@ mod tests {
                     allow_write_execute: true,
                     randomize_address: true,
                     keep_screen: true,
+                    map_first_mib: false,
                     ..KernelConfig::DEFAULT
                 },
                 is_stack_len_said: true,
@@ -411,6 +425,14 @@ mod tests {
         ] {
             let error = parse(&format!("[package.metadata.{table}]\n{line}\n")).unwrap_err().to_string();
             assert!(error.contains(expected), "{line}: {error}");
+        }
+        let parsed = parse("[package.metadata.doorstep]\nmap-physical-memory = false").unwrap();
+        assert!(!parsed.boot.config.map_physical_memory);
+        let addr = "physical-memory-offset = '0xffff800000000000'";
+        let not_mapped = "[package.metadata.doorstep]\nmap-physical-memory = false\n";
+        for between in ["", "[package.metadata.bootloader]\n"] {
+            let error = parse(&format!("{not_mapped}{between}{addr}")).unwrap_err().to_string();
+            assert!(error.contains("map-physical-memory: found false, expected true where"), "{error}");
         }
         let error = parse("[package.metadata]\ndoorstep = 1").unwrap_err().to_string();
         assert_eq!(error, "[package.metadata] doorstep: found 1, expected a table");

@@ -8,6 +8,8 @@ use crate::bare_metal::read;
 use crate::child::{self, Running};
 use crate::{checkout, guest, interrupt, output};
 use anyhow::{Context, Result, ensure};
+use boot_info::KernelConfig;
+use loader::bundle::Bundle;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
@@ -28,6 +30,7 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("commands::no_input_is_overwritten", no_input_is_overwritten),
         Test::new("commands::no_kernel_but_a_regular_file", no_kernel_but_a_regular_file),
         Test::new("commands::command_line_too_long", command_line_too_long),
+        Test::new("commands::what_is_not_to_be_mapped", what_is_not_to_be_mapped),
         Test::new("commands::picture_at_the_time_out", picture_at_the_time_out),
         Test::new("commands::picture_when_quiet", picture_when_quiet),
         Test::new("commands::writes_to_the_disk", writes_to_the_disk),
@@ -214,6 +217,34 @@ fn command_line_too_long(scene: &Scene) -> Result<()> {
     ensure!(output.status.code() == Some(1), "{}", output.status);
     ensure!(told.contains("error: E24: "), "{told}");
     ensure!(!scene.folder().join("long.img").exists(), "an image was left behind");
+    Ok(())
+}
+
+/// By an option, or by the kernel's project: the bundle says it.
+fn what_is_not_to_be_mapped(scene: &Scene) -> Result<()> {
+    let kernel = scene.folder().join("kernel");
+    fs::copy(tutorial(scene), &kernel)?;
+    let manifest = scene.folder().join("Cargo.toml");
+    let said = "[package]\nname = \"theirs\"\n[package.metadata.doorstep]\n";
+    for (line, options, map_physical_memory, map_first_mib) in [
+        ("", &[][..], true, true),
+        ("", &["--no-physical-memory"], false, true),
+        ("", &["--no-first-mib"], true, false),
+        ("map-physical-memory = false", &["--no-first-mib"], false, false),
+        ("map-first-mib = false", &[], true, false),
+        ("physical-memory-offset = \"0xffff_9000_0000_0000\"", &["--no-physical-memory"], false, true),
+    ] {
+        fs::write(&manifest, format!("{said}{line}\n"))?;
+        let command = ["image", "--kernel", "kernel", "-o", "disk.img"];
+        succeed(scene.xtask().args(command).args(options).env_remove("CARGO_MANIFEST_DIR"))?;
+        let image = fs::read(scene.folder().join("disk.img"))?;
+        let (sectors, _) = image.as_chunks::<512>();
+        let first = sectors.iter().position(|sector| sector.starts_with(b"DOORBNDL")).context("no bundle")?;
+        let header = image[512 * first..].first_chunk().context("no header")?;
+        let expected = KernelConfig { map_physical_memory, map_first_mib, ..KernelConfig::DEFAULT };
+        let found = Bundle::parse(0, header)?.config;
+        ensure!(found == expected, "{line:?} {options:?}: found {found:?}, expected {expected:?}");
+    }
     Ok(())
 }
 

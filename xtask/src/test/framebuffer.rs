@@ -8,7 +8,8 @@ use crate::bare_metal::read;
 use crate::guest::Machine;
 use crate::image::{self, DiskImage, Image, Stages};
 use crate::project::{Boot, FramebufferChoice};
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
+use boot_info::KernelConfig;
 use odd_bios::Manners;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -42,6 +43,7 @@ pub(crate) fn tests() -> Vec<Test> {
             is_painted(scene, machine, "1024x768", "1280x800x32,uncached")
         }),
         Test::new("framebuffer::without_optional_part", without_optional_part),
+        Test::new("framebuffer::without_physical_memory", without_physical_memory),
     ];
     for &(name, arguments, wish, expected) in CARDS {
         tests.push(Test::new(format!("framebuffer::{name}"), move |scene| {
@@ -91,21 +93,22 @@ fn is_painted(scene: &Scene, machine: Machine, wish: &str, expected: &str) -> Re
         booted.wait_for_success()?;
         return booted.wait_for("no framebuffer: ");
     }
+    let mut numbers = expected.split('x').map(str::parse);
+    let (Some(width), Some(height)) = (numbers.next(), numbers.next()) else { bail!("no size") };
+    shows_paint(&mut booted, width?, height?)
+}
+
+/// The screen shows what the test kernel paints.
+fn shows_paint(booted: &mut Booted, width: usize, height: usize) -> Result<()> {
     booted.wait_for("painted\n")?;
-    wait_for_pixels(
-        &mut booted,
-        |width, height| expected.starts_with(&format!("{width}x{height}x")),
-        |x, y| {
-            let blue = x ^ y ^ x >> 8;
-            [x, y, blue].map(|color| color.to_le_bytes()[0])
-        },
-    )
+    let expected = |x: usize, y: usize| [x, y, x ^ y ^ x >> 8].map(|color| color.to_le_bytes()[0]);
+    wait_for_pixels(booted, (width, height), expected)
 }
 
 /// Waits for the screen to show a picture: the card is looked at now and then only.
 fn wait_for_pixels(
     booted: &mut Booted,
-    is_size: impl Fn(usize, usize) -> bool,
+    size: (usize, usize),
     expected: impl Fn(usize, usize) -> [u8; 3],
 ) -> Result<()> {
     let bound = Instant::now() + Duration::from_secs(20);
@@ -117,7 +120,7 @@ fn wait_for_pixels(
             rows.flat_map(|(y, row)| row.iter().enumerate().map(move |(x, pixel)| (x, y, *pixel)));
         let wrong = places.find(|&(x, y, pixel)| expected(x, y) != pixel);
         match wrong {
-            None if is_size(width, height) => return Ok(()),
+            None if (width, height) == size => return Ok(()),
             _ if Instant::now() < bound => booted.stays_quiet(Duration::from_millis(50))?,
             _ => {
                 return Err(
@@ -154,6 +157,16 @@ fn report(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
+/// It is mapped where nothing else of physical memory is.
+fn without_physical_memory(scene: &Scene) -> Result<()> {
+    let config = KernelConfig { map_physical_memory: false, ..KernelConfig::DEFAULT };
+    let framebuffer = Some("1024x768".parse()?);
+    let boot = Boot { config, framebuffer, command_line: "1280x800x32".to_owned(), ..Boot::default() };
+    let kernel = read(&scene.parts.test_kernels.join("framebuffer"))?;
+    let image = image::image(&Shell::new()?, &scene.parts.stages, &kernel, &boot)?;
+    shows_paint(&mut scene.boot(&image, Machine::default())?, 1280, 800)
+}
+
 /// An image that should have come with the optional part, and did not.
 fn without_optional_part(scene: &Scene) -> Result<()> {
     let Stages { stage1, stage2, main_part_len } = &scene.parts.stages;
@@ -162,7 +175,7 @@ fn without_optional_part(scene: &Scene) -> Result<()> {
     let kernel = read(&scene.parts.test_kernels.join("framebuffer"))?;
     let framebuffer = "1024x768".parse::<FramebufferChoice>()?.wish();
     let image = Image::of(&stages, &kernel);
-    let config = boot_info::KernelConfig { framebuffer, ..image.config };
+    let config = KernelConfig { framebuffer, ..image.config };
     let mut booted = scene.boot(&Image { config, ..image }.build()?, Machine::default())?;
     booted.says("boot error E28: stage2 is without its optional part")
 }

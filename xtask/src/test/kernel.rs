@@ -35,6 +35,9 @@ pub(crate) fn tests() -> Vec<Test> {
         "frame_allocator",
         "exceptions",
         "config_in_source",
+        "without_physical_memory",
+        "without_first_mib",
+        "without_both",
     ] {
         tests.push(Test::new(format!("kernel::{name}"), move |scene| {
             succeeds(scene, name, "", Machine::default()).map(drop)

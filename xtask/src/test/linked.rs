@@ -86,6 +86,12 @@ pub(crate) fn tests() -> Vec<Test> {
         }),
         Test::new("linked::static_pie_at_random_addresses", random_addresses),
         Test::new("linked::many_segments", many_segments),
+        Test::new("linked::at_64_kib_with_nothing_besides", |scene| {
+            let kernel = link_with(scene, &script(scene, &separate(". = 0x10000;"))?)?;
+            let nothing =
+                KernelConfig { map_physical_memory: false, map_first_mib: false, ..KernelConfig::DEFAULT };
+            boots(scene, &kernel, nothing, OK).map(drop)
+        }),
         Test::new("linked::relro_is_read_only", relro_is_read_only),
         Test::new("linked::stack_size", stack_size),
         Test::new("linked::with_the_large_code_model", |scene| large_code_model(scene, &[])),

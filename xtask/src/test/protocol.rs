@@ -36,6 +36,7 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("protocol::original_is_refused_by_its_symbols", original_is_refused_by_its_symbols),
         Test::new("protocol::original_api_is_refused", original_api_is_refused),
         Test::new("protocol::api_wishes_that_cannot_be_met", api_wishes_that_cannot_be_met),
+        Test::new("protocol::without_physical_memory", without_physical_memory),
     ]
 }
 
@@ -208,6 +209,26 @@ fn api_wishes_that_cannot_be_met(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
+/// Kernels that use the window are not booted without it; others are.
+fn without_physical_memory(scene: &Scene) -> Result<()> {
+    let options = ["--no-physical-memory"];
+    let tutorial = scene.parts.kernels_of_0_9.join(TUTORIAL_KERNEL.name);
+    refuses_with(
+        scene,
+        &options,
+        &tutorial,
+        "(.note.doorstep): found the feature map_physical_memory, expected",
+    )?;
+    let api = scene.parts.kernels_of_0_11.join(API_KERNEL.name);
+    refuses_with(scene, &options, &api, "mappings.physical_memory: found a mapping, expected none, because")?;
+
+    let config = KernelConfig { map_physical_memory: false, ..KernelConfig::DEFAULT };
+    let boot = Boot { config, ..Boot::default() };
+    let kernel = read(&scene.parts.kernels_of_0_11.join("api-default"))?;
+    let image = image::image(&Shell::new()?, &scene.parts.stages, &kernel, &boot)?;
+    scene.boot(&image, Machine::default())?.wait_for_success()
+}
+
 /// A kernel for 0.11 with another value in its configuration.
 fn with_field(scene: &Scene, kernel: &str, field: ConfigField, value: u64) -> Result<PathBuf> {
     let section = scene.folder().join("section");
@@ -228,7 +249,13 @@ fn with_field(scene: &Scene, kernel: &str, field: ConfigField, value: u64) -> Re
 
 /// `cargo xtask image` does not take it, and says why.
 fn refuses(scene: &Scene, kernel: &Path, expected: &str) -> Result<()> {
-    let output = child::output(scene.xtask().args(["image", "-o", "refused.img", "--kernel"]).arg(kernel))?;
+    refuses_with(scene, &[], kernel, expected)
+}
+
+fn refuses_with(scene: &Scene, options: &[&str], kernel: &Path, expected: &str) -> Result<()> {
+    let mut command = scene.xtask();
+    command.args(["image", "-o", "refused.img"]).args(options).arg("--kernel").arg(kernel);
+    let output = child::output(&mut command)?;
     let told = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.code() == Some(1), "{}, expected 1\n{told}", output.status);
     ensure!(told.contains(expected), "expected: {expected}\nfound: {told}");

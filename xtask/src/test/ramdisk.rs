@@ -9,6 +9,7 @@ use crate::image::DiskImage;
 use crate::project::Boot;
 use crate::{child, image};
 use anyhow::{Result, ensure};
+use boot_info::KernelConfig;
 use std::fs;
 use xshell::Shell;
 
@@ -17,6 +18,7 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("ramdisk::of_one_byte", |scene| arrives(scene, 1, Machine::default())),
         Test::new("ramdisk::of_a_page", |scene| arrives(scene, 4096, Machine::default())),
         Test::new("ramdisk::of_5_mib_and_a_bit", |scene| arrives(scene, (5 << 20) + 77, Machine::default())),
+        Test::new("ramdisk::where_physical_memory_is_not_mapped", where_physical_memory_is_not_mapped),
         Test::new("ramdisk::none", none),
         Test::new("ramdisk::by_the_command", by_the_command),
         Test::new("ramdisk::damaged", |scene| {
@@ -40,15 +42,31 @@ fn bytes(len: usize) -> Vec<u8> {
 }
 
 fn with_ramdisk(scene: &Scene, len: usize) -> Result<DiskImage> {
+    kernel_with_ramdisk(scene, "ramdisk", len, KernelConfig::DEFAULT)
+}
+
+fn kernel_with_ramdisk(scene: &Scene, kernel: &str, len: usize, config: KernelConfig) -> Result<DiskImage> {
     let path = scene.folder().join("ramdisk");
     fs::write(&path, bytes(len))?;
-    let boot = Boot { ramdisk: Some(path), command_line: len.to_string(), ..Boot::default() };
-    let kernel = read(&scene.parts.test_kernels.join("ramdisk"))?;
+    let boot = Boot { config, ramdisk: Some(path), command_line: len.to_string(), ..Boot::default() };
+    let kernel = read(&scene.parts.test_kernels.join(kernel))?;
     image::image(&Shell::new()?, &scene.parts.stages, &kernel, &boot)
 }
 
 fn arrives(scene: &Scene, len: usize, machine: Machine) -> Result<()> {
     scene.boot(&with_ramdisk(scene, len)?, machine)?.wait_for_success()
+}
+
+/// It has an address of its own, and nothing else comes with it.
+fn where_physical_memory_is_not_mapped(scene: &Scene) -> Result<()> {
+    let unmapped = KernelConfig { map_physical_memory: false, ..KernelConfig::DEFAULT };
+    for len in [1, 4096, (5 << 20) + 77] {
+        for kernel in ["ramdisk", "without_physical_memory", "without_both"] {
+            let image = kernel_with_ramdisk(scene, kernel, len, unmapped)?;
+            scene.boot(&image, Machine::default())?.wait_for_success()?;
+        }
+    }
+    Ok(())
 }
 
 fn none(scene: &Scene) -> Result<()> {

@@ -261,14 +261,16 @@ fn boot(
 
     let ramdisk = load_ramdisk(source, memory, &mut frames, bundle.ramdisk.as_ref())?;
     check_only_ours_was_written(memory, &taken(&frames));
-    if let (Some(piece), Some(range)) = (&bundle.ramdisk, ramdisk) {
+    if let (Some(piece), Some(range)) = (&bundle.ramdisk, &ramdisk) {
         assert!(!is_damaged(piece), "damage in the ramdisk");
         assert_eq!(memory.bytes(range.start, piece.len), &bytes[place(piece.offset, piece.len)]);
     }
 
     let pieces = &loaded.pieces;
     let (regions, features) = (&told.regions, told.features);
-    let order = Order { regions, pieces, plan: &plan, boot_info_len: BootInfoRoom::LEN, features };
+    let (config, file) = (&bundle.config, ramdisk.as_ref());
+    let order =
+        Order { regions, pieces, config, plan: &plan, file, boot_info_len: BootInfoRoom::LEN, features };
     let built = order.build(&mut frames)?;
     if loaded.kernel.writable_executable().is_none() {
         order.check(&built);

@@ -62,6 +62,8 @@ fn bundle(seed: [u64; 6]) -> Bundle {
                 height: u16::try_from(len % 16384 + 1).unwrap(),
                 bits_per_pixel: [0, 24, 32][(sums % 3) as usize],
             }),
+            map_physical_memory: stack & 32 == 0,
+            map_first_mib: stack & 64 == 0,
             ..KernelConfig::DEFAULT
         },
         kernel,

@@ -102,6 +102,14 @@ fn pieces(kernel: &Kernel, frames: &mut Frames<'_>, mut wish: u64) -> Vec<Kernel
     pieces
 }
 
+/// Takes the frames of a file.
+fn take_file(frames: &mut Frames<'_>, len: u64) -> Range<u64> {
+    let pages_len = len.next_multiple_of(PAGE);
+    let addr = frames.take_whole(pages_len, MemoryRegionKind::RAMDISK, Purpose::Ramdisk);
+    let addr = addr.unwrap_or_else(|error| panic!("{error}"));
+    addr..addr + len
+}
+
 fn features() -> impl Strategy<Value = PagingFeatures> {
     (any::<bool>(), any::<bool>())
         .prop_map(|(no_execute, gib_pages)| PagingFeatures { no_execute, gib_pages })
@@ -116,11 +124,15 @@ fn config() -> impl Strategy<Value = KernelConfig> {
         1 => Just(AddressWish::Fixed(1 << 40)),
         1 => Just(AddressWish::Fixed((16 * GIB).wrapping_neg())),
     ];
-    (stack_len, wish).prop_map(|(stack_len, physical_memory_offset)| KernelConfig {
-        stack_len,
-        physical_memory_offset,
-        ..KernelConfig::DEFAULT
-    })
+    (stack_len, wish, any::<bool>(), any::<bool>()).prop_map(
+        |(stack_len, physical_memory_offset, map_physical_memory, map_first_mib)| KernelConfig {
+            stack_len,
+            physical_memory_offset,
+            map_physical_memory,
+            map_first_mib,
+            ..KernelConfig::DEFAULT
+        },
+    )
 }
 
 /// Memory as every PC has it in the first MiB; below 4 GiB in a few large runs, with other things in between; and anything
@@ -196,6 +208,7 @@ proptest! {
         features in features(),
         boot_info_pages in 1..20u64,
         framebuffer in framebuffer(),
+        file_len in prop::option::of(prop_oneof![Just(1), Just(PAGE), 1..4 * MIB]),
         wish in prop_oneof![Just(0), Just(GIB), Just(GIB + 2 * MIB), (0..2 * GIB).prop_map(|addr| addr / PAGE * PAGE)],
     ) {
         let kernel = kernel_pages.kernel();
@@ -206,10 +219,13 @@ proptest! {
             let mut frames = Frames::new(&mut map);
             let pieces = pieces(&kernel, &mut frames, wish + kernel_pages.base % MIB / PAGE * PAGE);
             let framebuffer = framebuffer_in(&regions, framebuffer);
+            let file = file_len.map(|len| take_file(&mut frames, len));
             let order = Order {
                 regions: &regions,
                 pieces: &pieces,
+                config: &config,
                 plan: &plan,
+                file: file.as_ref(),
                 boot_info_len,
                 features,
                 framebuffer: &framebuffer,
@@ -257,7 +273,16 @@ fn pages(count: u64, apart: bool) -> Regions {
 
 /// As [`PLAN`] has it, with one page of boot info.
 fn order<'a>(regions: &'a Regions, pieces: &'a [KernelSegment]) -> Order<'a> {
-    Order { regions, pieces, plan: &PLAN, boot_info_len: PAGE, features: FEATURES, framebuffer: &(0..0) }
+    Order {
+        regions,
+        pieces,
+        config: &KernelConfig::DEFAULT,
+        plan: &PLAN,
+        file: None,
+        boot_info_len: PAGE,
+        features: FEATURES,
+        framebuffer: &(0..0),
+    }
 }
 
 /// Builds it from the free pages of the same memory.
@@ -341,6 +366,25 @@ fn the_kernel_wins_in_the_first_mib() {
     let page = built.pages.iter().find(|page| page.virtual_addr == 0xb_8000).unwrap();
     assert_eq!((page.physical_addr, page.writable), (KERNEL.physical_addr, false));
     assert_eq!(page.memory_type, MemoryType::WriteBack);
+}
+
+#[test]
+fn a_kernel_that_wants_nothing_besides_gets_nothing_besides() {
+    let regions = pages(64, false);
+    let pieces = [KERNEL];
+    let config = KernelConfig { map_physical_memory: false, map_first_mib: false, ..KernelConfig::DEFAULT };
+    for (file_len, file_pages) in [(None, 0), (Some(1), 1), (Some(PAGE), 1), (Some(3 * PAGE + 1), 4)] {
+        let mut map = regions.clone();
+        let mut frames = Frames::new(&mut map);
+        let file = file_len.map(|len| take_file(&mut frames, len));
+        let order = Order { config: &config, file: file.as_ref(), ..order(&regions, &pieces) };
+        let built = order.build(&mut frames).unwrap_or_else(|error| panic!("{error}"));
+        order.check(&built);
+        let len: u64 = built.pages.iter().map(|page| page.len).sum();
+        // The mode-switch page, the kernel, the stack, the boot info, and the file.
+        assert_eq!(len, KERNEL.len + (1 + STACK_PAGES + 1 + file_pages) * PAGE);
+        assert!(built.pages.iter().any(|page| page.virtual_addr == 0x8000 && page.executable));
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 #![no_std]
 
+pub mod mapped;
 pub mod probe;
 
 use boot_info::BootInfo;

@@ -2,7 +2,7 @@
 
 use super::memory_map::taken;
 use super::page_walk::{Arena, Mapping, MemoryType, joined, pages};
-use boot_info::{KernelSegment, MemoryRegion, MemoryRegionKind, SegmentRights};
+use boot_info::{KernelConfig, KernelSegment, MemoryRegion, MemoryRegionKind, SegmentRights};
 use loader::e820::USABLE_END;
 use loader::error::Purpose;
 use loader::frames::Frames;
@@ -23,7 +23,10 @@ const WINDOW_LEN_MIN: u64 = 4 * GIB;
 pub(crate) struct Order<'a> {
     pub(crate) regions: &'a [MemoryRegion],
     pub(crate) pieces: &'a [KernelSegment],
+    pub(crate) config: &'a KernelConfig,
     pub(crate) plan: &'a AddressPlan,
+    /// Where a file that comes with the kernel lies, if there is one.
+    pub(crate) file: Option<&'a Range<u64>>,
     pub(crate) boot_info_len: u64,
     pub(crate) features: PagingFeatures,
     /// What the screen shows, if not empty: no memory.
@@ -49,8 +52,15 @@ impl Order<'_> {
         // SAFETY: the arena has a page for each frame, which nobody else knows.
         let mut space = unsafe { AddressSpace::new(frames, &arena, self.features)? };
         space.map_kernel(self.pieces)?;
-        space.map_window(self.plan, self.pieces, self.framebuffer)?;
-        space.map_first_mib()?;
+        if self.config.map_physical_memory {
+            space.map_window(self.plan, self.pieces, self.framebuffer)?;
+        } else {
+            if let Some(file) = self.file {
+                space.map_file(self.plan, file.clone())?;
+            }
+            space.map_framebuffer(self.plan, self.framebuffer.clone(), true)?;
+        }
+        space.map_first_mib(self.config.map_first_mib)?;
         space.map_stack(self.plan.stack)?;
         space.map_boot_info(self.plan.boot_info_addr, boot_info.clone())?;
         let pages = pages(&arena, space.root_addr(), self.features);
@@ -102,6 +112,9 @@ impl Order<'_> {
         };
         for addr in (PAGE..MIB).step_by(layout::PAGE_LEN as usize).filter(|&addr| !in_kernel(addr)) {
             let mode_switch = is_mode_switch(addr);
+            if !mode_switch && !self.config.map_first_mib {
+                continue;
+            }
             expected.push(Mapping {
                 virtual_addr: addr,
                 physical_addr: addr,
@@ -110,6 +123,27 @@ impl Order<'_> {
                 executable: mode_switch || data_executable,
                 memory_type: if mode_switch { MemoryType::WriteBack } else { self.memory_type(addr) },
             });
+        }
+        if !self.config.map_physical_memory {
+            // Of all that would be in the window, the file and the framebuffer are there, to the ends of their last pages.
+            expected.extend(self.file.map(|file| Mapping {
+                virtual_addr: self.plan.window_addr + file.start,
+                physical_addr: file.start,
+                len: (file.end - file.start).next_multiple_of(PAGE),
+                writable: true,
+                executable: data_executable,
+                memory_type: MemoryType::WriteBack,
+            }));
+            let first = self.framebuffer.start / PAGE * PAGE;
+            expected.push(Mapping {
+                virtual_addr: self.plan.window_addr + first,
+                physical_addr: first,
+                len: self.framebuffer.end.next_multiple_of(PAGE) - first,
+                writable: true,
+                executable: data_executable,
+                memory_type: MemoryType::WriteCombining,
+            });
+            return joined(expected);
         }
         for range in self.alike().windows(2).map(|pair| pair[0]..pair[1]) {
             if range.start < WINDOW_LEN_MIN || self.has_memory(range.start) {

@@ -31,4 +31,5 @@ fn test(boot_info: &'static BootInfo) {
     assert_eq!(core::ptr::from_ref(boot_info).addr() as u64, BOOT_INFO_ADDR);
     assert!(boot_info.recursive_index().is_some());
     assert!(boot_info.framebuffer().is_some_and(|found| found.width >= 800 && found.height >= 600));
+    test_kernels::mapped::check(boot_info, true);
 }

@@ -23,12 +23,14 @@ fn test(boot_info: &'static BootInfo) {
         assert_eq!(usize::from(*byte), index % 251, "byte {index}");
     }
 
-    let start = ramdisk.as_ptr() as u64 - test_kernels::window(boot_info);
-    let end = (start + ramdisk.len() as u64).next_multiple_of(PAGE);
-    let region = boot_info.memory_regions().iter().find(|region| region.start_addr == start);
+    let mut regions = boot_info.memory_regions().iter();
+    let region = regions.find(|region| region.kind == MemoryRegionKind::RAMDISK).expect("its memory");
     println!("region: {region:?}");
-    assert!(start.is_multiple_of(PAGE));
-    assert!(region.is_some_and(|region| region.end_addr == end && region.kind == MemoryRegionKind::RAMDISK));
+    assert_eq!(region.len(), (ramdisk.len() as u64).next_multiple_of(PAGE));
+    if let Some(window) = boot_info.physical_memory_offset() {
+        assert_eq!(ramdisk.as_ptr() as u64, window + region.start_addr);
+    }
+    assert!(ramdisk.as_ptr().addr().is_multiple_of(4096));
     let rest_len = ramdisk.len().next_multiple_of(4096) - ramdisk.len();
     // SAFETY: it is the rest of the last page, which is mapped.
     let rest = unsafe { core::slice::from_raw_parts(ramdisk.as_ptr().add(ramdisk.len()), rest_len) };
