@@ -414,7 +414,7 @@ fn overlaid(map: &[Reported], manners: Manners) -> Vec<(u64, u64, String)> {
 }
 
 /// `0x1000..0x2000 usable`. What loader and kernel took was usable before.
-fn parse_region(line: &str) -> Result<(u64, u64, String)> {
+pub(super) fn parse_region(line: &str) -> Result<(u64, u64, String)> {
     let (range, kind) = line.split_once(' ').context("no kind")?;
     let (start, end) = range.split_once("..").context("no range")?;
     let number = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16);
@@ -423,7 +423,7 @@ fn parse_region(line: &str) -> Result<(u64, u64, String)> {
 }
 
 /// Neighbours of one kind as one region.
-fn join(regions: Vec<(u64, u64, String)>) -> Vec<(u64, u64, String)> {
+pub(super) fn join(regions: Vec<(u64, u64, String)>) -> Vec<(u64, u64, String)> {
     let mut joined: Vec<(u64, u64, String)> = Vec::new();
     for (start, end, kind) in regions {
         match joined.last_mut() {

@@ -5,10 +5,12 @@
 
 use super::Test;
 use super::booted::Booted;
+use super::faults_bios::{join, parse_region};
 use super::parts::Scene;
 use crate::bare_metal::read;
 use crate::guest::Machine;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
+use std::ops::Range;
 use std::path::Path;
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -43,9 +45,18 @@ pub(crate) fn tests() -> Vec<Test> {
             succeeds(scene, name, "", Machine::default()).map(drop)
         }));
     }
-    for (memory, mib) in [("8M", 8), ("64M", 64), ("512M", 512), ("5G", 5 * 1024)] {
-        tests.push(Test::new(format!("kernel::memory_regions_{memory}"), move |scene| {
-            memory_regions(scene, memory, mib)
+    for (board, memory, mib) in [
+        (&PC, "8M", 8),
+        (&PC, "64M", 64),
+        (&PC, "512M", 512),
+        (&PC, "3583M", 3583),
+        (&PC, "3584M", 3584),
+        (&PC, "5G", 5 * 1024),
+        (&Q35, "64M", 64),
+        (&Q35, "6G", 6 * 1024),
+    ] {
+        tests.push(Test::new(format!("kernel::memory_regions_{}_{memory}", board.name), move |scene| {
+            memory_regions(scene, board, memory, mib)
         }));
     }
     tests
@@ -84,27 +95,60 @@ fn panic(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// What the kernel may use is what the machine has, but for what BIOS, loader and kernel keep.
-fn memory_regions(scene: &Scene, memory: &str, mib: u64) -> Result<()> {
-    let machine = Machine { memory: Some(memory.to_owned()), ..Machine::default() };
+/// What is told of the machine's memory sums to what it has, but for the 320 KiB from A0000h to F0000h, where the adapters are and
+/// not memory. Of all that, the BIOS keeps page 0, its data below 640 KiB, itself below 1 MiB, and its tables where the
+/// memory below 4 GiB ends.
+fn memory_regions(scene: &Scene, board: &Board, memory: &str, mib: u64) -> Result<()> {
+    const ADAPTERS: Range<u64> = 0xa_0000..0xf_0000;
+    const TABLES_MAX: u64 = 256 << 10;
+    const FOUR_GIB: u64 = 4 << 30;
+    let machine = Machine {
+        machine: Some(board.name.to_owned()),
+        memory: Some(memory.to_owned()),
+        ..Machine::default()
+    };
     let mut booted = succeeds(scene, "memory_regions", "", machine)?;
     let serial = booted.serial();
-    let usable_kib: u64 = serial
-        .lines()
-        .find_map(|line| line.strip_prefix("usable: ")?.strip_suffix(" KiB"))
-        .context("no amount of usable memory")?
-        .parse()?;
-    // From 640 KiB to 1 MiB there are the screen and the BIOS.
-    const KEPT_KIB: std::ops::RangeInclusive<u64> = 384..=2048;
-    let kept_kib = (mib * 1024).saturating_sub(usable_kib);
+    let told = serial.lines().filter_map(|line| line.strip_prefix("region: "));
+    let told = join(told.map(parse_region).collect::<Result<Vec<_>>>()?);
+
+    let len = mib << 20;
+    let low_end = if len < board.split_from { len } else { board.split_at };
+    let high_end = FOUR_GIB + (len - low_end);
+    let is_memory =
+        |&&(start, end, _): &&(u64, u64, String)| end <= low_end || FOUR_GIB <= start && end <= high_end;
+    let found: Vec<_> = told.iter().filter(is_memory).collect();
+    let sum: u64 = found.iter().map(|(start, end, _)| end - start).sum();
+    let expected = len - (ADAPTERS.end - ADAPTERS.start);
     ensure!(
-        KEPT_KIB.contains(&kept_kib),
-        booted.failure(&format!(
-            "{usable_kib} KiB of {mib} MiB are usable: {kept_kib} KiB are kept, expected {KEPT_KIB:?}"
-        ))
+        sum == expected,
+        booted.failure(&format!("{sum} bytes of memory are told of, expected {expected}"))
     );
+
+    let kept: Vec<_> =
+        found.iter().filter(|region| region.2 != "usable").map(|&(start, end, _)| *start..*end).collect();
+    let [page_0, data, bios, tables] = &kept[..] else {
+        return Err(booted.failure(&format!("kept: {kept:x?}, expected four pieces")));
+    };
+    let is_as_expected = [page_0, data, bios]
+        == [&(0..0x1000), &(0x9_f000..0xa_0000), &(0xf_0000..0x10_0000)]
+        && tables.end == low_end
+        && tables.end - tables.start <= TABLES_MAX;
+    ensure!(is_as_expected, booted.failure(&format!("kept: {kept:x?}")));
     Ok(())
 }
+
+/// A machine of QEMU's, and where the rest of its memory appears from 4 GiB on.
+struct Board {
+    name: &'static str,
+    /// Bytes of memory from which on it is split.
+    split_from: u64,
+    /// What is left below 4 GiB then.
+    split_at: u64,
+}
+
+const PC: Board = Board { name: "pc", split_from: 0xe000_0000, split_at: 0xc000_0000 };
+const Q35: Board = Board { name: "q35", split_from: 0xb000_0000, split_at: 0x8000_0000 };
 
 /// Memory above 4 GiB is told of, mapped, and memory.
 fn memory_above_4_gib(scene: &Scene) -> Result<()> {
