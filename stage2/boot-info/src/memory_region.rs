@@ -49,6 +49,15 @@ impl fmt::Debug for MemoryRegion {
 ///
 /// Not an `enum`, because a later loader may tell of kinds that a kernel does not know: those are not usable. The
 /// kinds are ordered by how freely the memory may be used; where two reports overlap, the greater kind holds.
+///
+/// [`Self::USABLE`] memory is free from the start. Three other kinds become free once the kernel has what it needs of them:
+///
+/// - [`Self::BOOTLOADER`]: when it has copied what it wants to keep of the boot info (the regions themselves, the command
+///   line, …), has loaded page tables of its own into CR3 and a GDT of its own, with CS, and runs on a stack of its own.
+/// - [`Self::ACPI_RECLAIMABLE`]: when it has read the ACPI tables, or copied them.
+/// - [`Self::RAMDISK`]: when it no longer needs the ramdisk.
+///
+/// The test kernel `reclaim` overwrites them all, and goes on.
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemoryRegionKind(pub u32);
@@ -56,7 +65,8 @@ pub struct MemoryRegionKind(pub u32);
 impl MemoryRegionKind {
     /// Free for the kernel to use.
     pub const USABLE: Self = Self(0);
-    /// Used by the loader for what it handed over (boot info, page tables, stack); free once that is given up.
+    /// Used by the loader for itself and for what it handed over (boot info, page tables, stack, GDT); free once that is given
+    /// up.
     pub const BOOTLOADER: Self = Self(1);
     /// The kernel's segments.
     pub const KERNEL: Self = Self(2);

@@ -7,6 +7,7 @@
 use super::Test;
 use super::booted::Booted;
 use super::faults_machine::kernel_of;
+use super::kernel::reclaiming;
 use super::parts::Scene;
 use crate::bare_metal::read;
 use crate::guest::Machine;
@@ -339,6 +340,12 @@ pub(crate) fn tests() -> Vec<Test> {
         }));
     }
     tests.push(Test::new("bios::serial_times_out", serial_times_out));
+    tests.push(Test::new("e820::acpi_tables_are_reclaimed", |scene| {
+        let map = usual_and(&[(0x200_0000, 0x3000, 3, 1)]);
+        let mut booted = boot(scene, &reclaiming(scene)?, GOOD, Some(&map))?;
+        booted.wait_for_success()?;
+        booted.wait_for("\nACPI reclaimable: 12 KiB overwritten")
+    }));
     tests.push(Test::new("bios::no_timer", no_timer));
     for &(name, manners, map, regions) in MAPS {
         tests.push(Test::new(format!("e820::{name}"), move |scene| {

@@ -7,11 +7,16 @@ use super::Test;
 use super::booted::Booted;
 use super::faults_bios::{join, parse_region};
 use super::parts::Scene;
+use super::ramdisk;
 use crate::bare_metal::read;
 use crate::guest::Machine;
+use crate::image::{self, DiskImage};
+use crate::project::Boot;
 use anyhow::{Result, ensure};
+use std::fs;
 use std::ops::Range;
 use std::path::Path;
+use xshell::Shell;
 
 pub(crate) fn tests() -> Vec<Test> {
     let mut tests: Vec<Test> = vec![
@@ -21,6 +26,16 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("kernel::fault_shown", fault_shown),
         Test::new("kernel::panic", panic),
         Test::new("kernel::memory_above_4_gib", memory_above_4_gib),
+        Test::new("kernel::reclaim", |scene| {
+            reclaim(scene, Machine { memory: Some("64M".to_owned()), ..Machine::default() })
+        }),
+        Test::new("kernel::reclaim_above_4_gib", |scene| {
+            let machine = Some("q35,max-ram-below-4g=32M".to_owned());
+            reclaim(scene, Machine { machine, memory: Some("64M".to_owned()), ..Machine::default() })
+        }),
+        Test::new("kernel::reclaim_without_nx", |scene| {
+            reclaim(scene, Machine { cpu: Some("qemu64,-nx".to_owned()), ..Machine::default() })
+        }),
         Test::new("kernel::firmware", |scene| firmware(scene, "pc", "")),
         Test::new("kernel::firmware_q35", |scene| firmware(scene, "q35", "")),
         Test::new("kernel::firmware_without_acpi", |scene| firmware(scene, "pc,acpi=off", "no-acpi")),
@@ -149,6 +164,25 @@ struct Board {
 
 const PC: Board = Board { name: "pc", split_from: 0xe000_0000, split_at: 0xc000_0000 };
 const Q35: Board = Board { name: "q35", split_from: 0xb000_0000, split_at: 0x8000_0000 };
+
+/// What is usable and what can be reclaimed may be overwritten, and the kernel goes on.
+fn reclaim(scene: &Scene, machine: Machine) -> Result<()> {
+    let image = reclaiming(scene)?;
+    let mut booted = scene.boot(&image, machine)?;
+    booted.wait_for_success()?;
+    booted.wait_for("bootloader: ")?;
+    booted.wait_for("\nramdisk: 1028 KiB overwritten")
+}
+
+/// An image of the kernel that overwrites all it can, with a ramdisk of a bit more than 1 MiB.
+pub(super) fn reclaiming(scene: &Scene) -> Result<DiskImage> {
+    let ramdisk = scene.folder().join("ramdisk");
+    fs::write(&ramdisk, ramdisk::bytes((1 << 20) + 5))?;
+    let command_line = "a line that stays".to_owned();
+    let boot = Boot { ramdisk: Some(ramdisk), command_line, ..Boot::default() };
+    let kernel = read(&scene.parts.test_kernels.join("reclaim"))?;
+    image::image(&Shell::new()?, &scene.parts.stages, &kernel, &boot)
+}
 
 /// Memory above 4 GiB is told of, mapped, and memory.
 fn memory_above_4_gib(scene: &Scene) -> Result<()> {

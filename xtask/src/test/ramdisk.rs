@@ -37,7 +37,7 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 /// What the test kernel expects of so many bytes.
-fn bytes(len: usize) -> Vec<u8> {
+pub(super) fn bytes(len: usize) -> Vec<u8> {
     (0..=250).cycle().take(len).collect()
 }
 
