@@ -145,6 +145,9 @@ pub(crate) const RECURSIVE_KERNEL: Package = Package { name: "recursive-kernel",
 /// Kernels written for the crate `bootloader_api` 0.11.
 pub(crate) const API_KERNEL: Package = Package { name: "api-kernel", ..KERNEL };
 
+/// A kernel that reads the ACPI tables.
+pub(crate) const ACPI_KERNEL: Package = Package { name: "acpi-kernel", ..KERNEL };
+
 /// The boot sector that Doorstep's speed is compared with.
 pub(crate) const BARE_READS: Package = Package { name: "bare-reads", ..STAGE1 };
 
@@ -152,7 +155,7 @@ pub(crate) const BARE_READS: Package = Package { name: "bare-reads", ..STAGE1 };
 pub(crate) const ODD_BIOS: Package = Package { name: "odd-bios", ..STAGE1 };
 
 /// Every package for the bare machine.
-pub(crate) const ALL: [&Package; 10] = [
+pub(crate) const ALL: [&Package; 11] = [
     &STAGE1,
     &STAGE2,
     &KERNEL,
@@ -161,6 +164,7 @@ pub(crate) const ALL: [&Package; 10] = [
     &TUTORIAL_KERNEL,
     &RECURSIVE_KERNEL,
     &API_KERNEL,
+    &ACPI_KERNEL,
     &BARE_READS,
     &ODD_BIOS,
 ];

@@ -60,6 +60,20 @@ pub(crate) fn tests() -> Vec<Test> {
             succeeds(scene, name, "", Machine::default()).map(drop)
         }));
     }
+    for (name, machine, cpus, told) in [
+        ("one_on_pc", "pc", "1", "CPUs: 1\n"),
+        ("four_on_pc", "pc", "4", "CPUs: 4\n"),
+        ("one_of_four_on_pc", "pc", "1,maxcpus=4", "CPUs: 1\n"),
+        ("one_on_q35", "q35", "1", "CPUs: 1\n"),
+        ("four_on_q35", "q35", "4", "CPUs: 4\n"),
+        ("without_acpi", "pc,acpi=off", "4", "CPUs: unknown, NoValidRsdp\n"),
+    ] {
+        tests.push(Test::new(format!("kernel::cpus_{name}"), move |scene| {
+            let arguments = ["-smp", cpus].map(str::to_owned).to_vec();
+            let machine = Machine { machine: Some(machine.to_owned()), arguments, ..Machine::default() };
+            scene.boot_kernel(&scene.parts.acpi_kernel, "", machine)?.wait_for(told)
+        }));
+    }
     for (board, memory, mib) in [
         (&PC, "8M", 8),
         (&PC, "64M", 64),

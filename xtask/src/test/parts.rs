@@ -3,7 +3,7 @@
 use super::booted::Booted;
 use super::run_folder::RunFolder;
 use crate::bare_metal::{
-    API_KERNEL, Builder, FOREIGN_KERNEL, FOREIGN_KERNEL_ANYWHERE, KERNEL, ODD_BIOS, Profile,
+    ACPI_KERNEL, API_KERNEL, Builder, FOREIGN_KERNEL, FOREIGN_KERNEL_ANYWHERE, KERNEL, ODD_BIOS, Profile,
     RECURSIVE_KERNEL, STAGE_FOLDER, TEST_KERNELS, TUTORIAL_KERNEL, both, read,
 };
 use crate::checkout::Checkout;
@@ -43,6 +43,8 @@ pub(crate) struct Parts {
     pub(crate) kernels_of_0_9: PathBuf,
     /// The folder with the kernels written for `bootloader_api` 0.11.
     pub(crate) kernels_of_0_11: PathBuf,
+    /// The kernel that reads the ACPI tables.
+    pub(crate) acpi_kernel: PathBuf,
     /// The linker that links them.
     pub(crate) linker: PathBuf,
     /// `cargo xtask` itself.
@@ -74,12 +76,21 @@ impl Parts {
                     builder.kernels(&TUTORIAL_KERNEL, Profile::Release)?,
                     builder.kernels(&RECURSIVE_KERNEL, Profile::Release)?,
                     builder.kernels(&API_KERNEL, Profile::Release)?,
+                    builder.kernels(&ACPI_KERNEL, Profile::Release)?.join(ACPI_KERNEL.name),
                 ])
             },
         );
         let ([stage1, stage2], odd_bios, foreign_kernels_anywhere) = stages?;
-        let [kernel_dev, kernel_release, test_kernels, foreign_kernels, kernels_of_0_9, _, kernels_of_0_11] =
-            kernels?;
+        let [
+            kernel_dev,
+            kernel_release,
+            test_kernels,
+            foreign_kernels,
+            kernels_of_0_9,
+            _,
+            kernels_of_0_11,
+            acpi_kernel,
+        ] = kernels?;
         Ok(Self {
             stages: Stages::flatten(&stage1, &stage2)?,
             stage2_elf: stage2,
@@ -91,6 +102,7 @@ impl Parts {
             kernels_of_0_9,
             kernels_of_0_11,
             foreign_kernels_anywhere,
+            acpi_kernel,
             linker: toolchain.linker().to_owned(),
             xtask: env::current_exe()?,
             folder: RunFolder::new(&checkout.output().join("test"))?,
