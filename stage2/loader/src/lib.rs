@@ -19,6 +19,7 @@ pub mod firmware_tables;
 pub mod frames;
 pub mod int13;
 pub mod load;
+pub mod notes;
 pub mod optional;
 pub mod paging;
 pub mod plan;

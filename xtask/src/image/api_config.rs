@@ -4,7 +4,6 @@
 //! the loader knows, or is refused. The field for a ramdisk's address is passed over: where there is none, it means nothing.
 
 use super::desk_check::planned;
-use super::kernel_note::bytes_at_symbol;
 use crate::project;
 use anyhow::{Context, Result, bail, ensure};
 use boot_info::bootloader_api_0_11::{ConfigField, ConfigNote};
@@ -12,6 +11,7 @@ use boot_info::{AddressWish, FramebufferWish, KernelConfig};
 use elf::ElfBytes;
 use elf::endian::LittleEndian;
 use loader::elf::Kernel;
+use loader::notes::bytes_at_symbol;
 use loader::plan::{AddressPlan, is_window_addr};
 use std::ops::RangeInclusive;
 

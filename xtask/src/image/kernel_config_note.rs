@@ -1,13 +1,13 @@
 //! What a kernel of ours asks for in its own source ([`KernelConfigNote`]).
 
-use super::kernel_note;
 use anyhow::{Context, Result, ensure};
 use boot_info::{AddressWish, KernelConfig, KernelConfigNote};
+use loader::notes::find_note;
 
 /// The note's configuration. None for a kernel without one.
 pub(super) fn find(kernel: &[u8]) -> Result<Option<KernelConfig>> {
-    let descriptor = kernel_note::find(kernel, KernelConfigNote::KIND, KernelConfigNote::SYMBOL);
-    descriptor.map(|descriptor| parse(&descriptor).context("the kernel's boot_info::config!")).transpose()
+    let descriptor = find_note(kernel, KernelConfigNote::KIND, KernelConfigNote::SYMBOL);
+    descriptor.map(|descriptor| parse(descriptor).context("the kernel's boot_info::config!")).transpose()
 }
 
 fn parse(descriptor: &[u8]) -> Result<KernelConfig> {

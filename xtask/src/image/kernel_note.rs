@@ -4,18 +4,17 @@
 
 use crate::project;
 use anyhow::{Context, Result, bail, ensure};
-use boot_info::{KernelConfig, KernelNote, NoteHeader, Protocol};
+use boot_info::{KernelConfig, KernelNote, Protocol};
 use elf::ElfBytes;
-use elf::abi::{PT_NOTE, SHT_NOTE};
 use elf::endian::LittleEndian;
-use elf::note::{Note, NoteAny};
+use loader::notes::find_note;
 
 /// What the kernel's configuration becomes by its note. Without one it stays as it is.
 ///
 /// Whether this is a kernel at all is for the desk check to say.
 pub(super) fn resolve(kernel: &[u8], config: KernelConfig) -> Result<KernelConfig> {
-    match find(kernel, KernelNote::KIND, KernelNote::SYMBOL) {
-        Some(descriptor) => apply(&descriptor, config).context("the kernel's note (.note.doorstep)"),
+    match find_note(kernel, KernelNote::KIND, KernelNote::SYMBOL) {
+        Some(descriptor) => apply(descriptor, config).context("the kernel's note (.note.doorstep)"),
         None => {
             if let Some(function) = function_of_original(kernel) {
                 bail!(
@@ -40,37 +39,6 @@ fn function_of_original(kernel: &[u8]) -> Option<String> {
     let of_original = names.filter(|name| MODULE.iter().any(|module| name.contains(module)));
     // Where generics are spelled out, names get very long.
     of_original.min_by_key(|name| name.len()).map(str::to_owned)
-}
-
-/// The descriptor of a note of ours. A linker script may leave it out of the program headers, or discard it; then its copy
-/// is found by the symbol.
-pub(super) fn find(kernel: &[u8], kind: u32, symbol: &str) -> Option<Vec<u8>> {
-    let elf = ElfBytes::<LittleEndian>::minimal_parse(kernel).ok()?;
-    let segments = elf.segments().into_iter().flatten().filter(|segment| segment.p_type == PT_NOTE);
-    let in_segments = segments.filter_map(|segment| elf.segment_data_as_notes(&segment).ok()).flatten();
-    let sections = elf.section_headers().into_iter().flatten().filter(|section| section.sh_type == SHT_NOTE);
-    let in_sections = sections.filter_map(|section| elf.section_data_as_notes(&section).ok()).flatten();
-    let in_notes = in_segments.chain(in_sections).find_map(|note| match note {
-        Note::Unknown(NoteAny { n_type, name, desc })
-            if n_type == u64::from(kind)
-                && name.split(|&byte| byte == 0).next() == Some(NoteHeader::OWNER.as_bytes()) =>
-        {
-            Some(desc.to_vec())
-        }
-        _ => None,
-    });
-    let in_copy = || NoteHeader::descriptor(bytes_at_symbol(&elf, symbol)?, kind);
-    in_notes.or_else(|| in_copy().map(<[u8]>::to_vec))
-}
-
-/// What lies where a symbol says, to the end of its section.
-pub(super) fn bytes_at_symbol<'a>(elf: &ElfBytes<'a, LittleEndian>, name: &str) -> Option<&'a [u8]> {
-    let (symbols, names) = elf.symbol_table().ok()??;
-    let symbol =
-        symbols.iter().find(|symbol| names.get(symbol.st_name as usize).is_ok_and(|found| found == name))?;
-    let section = elf.section_headers()?.get(symbol.st_shndx.into()).ok()?;
-    let (bytes, _) = elf.section_data(&section).ok()?;
-    bytes.get(usize::try_from(symbol.st_value.checked_sub(section.sh_addr)?).ok()?..)
 }
 
 /// The configuration with what a descriptor says.

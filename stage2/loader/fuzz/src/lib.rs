@@ -4,7 +4,10 @@
 #[path = "../../tests/properties/support/mod.rs"]
 mod support;
 
-use boot_info::{AddressWish, KernelConfig, MemoryRegion, MemoryRegionKind, SegmentRights};
+use boot_info::bootloader_api_0_11::ConfigNote;
+use boot_info::{
+    AddressWish, KernelConfig, KernelConfigNote, KernelNote, MemoryRegion, MemoryRegionKind, SegmentRights,
+};
 use elf::abi::{PF_R, PF_W, PF_X, PT_LOAD};
 use elf::endian::LittleEndian;
 use elf::file::{FileHeader, parse_ident};
@@ -25,12 +28,14 @@ use loader::{BootError, e820};
 use support::address_plan::{HIGHER_HALF, LOWER_HALF_END, checked_plan, kernel_at};
 use support::address_space::Order;
 use support::bundle_header::{check_bundle, piece_field};
+use support::firmware_area::{check_area, set_checksums as set_area_checksums};
 use support::kernel_file::{kernel_file, segment, set};
 use support::machine::{
     ExpectedSegment, FakeMemory, FakeSource, Habits, Medium, SharedMedium, bundle_of, check_loaded,
     check_only_ours_was_written, load_kernel_of,
 };
 use support::memory_map::{Reply, checked_collect, checked_overlay, taken};
+use support::note_file::{WAYS, check_descriptor, check_notes, config_descriptor, note, note_file};
 
 const PAGE: u64 = layout::PAGE_LEN as u64;
 
@@ -315,6 +320,20 @@ fn segments_of(file: &[u8]) -> Vec<ExpectedSegment<'_>> {
     loaded.map(segment).collect()
 }
 
+/// A kernel's file with notes of ours, and the same bytes as the descriptor of one.
+pub fn notes(bytes: &[u8]) {
+    check_notes(bytes);
+    check_descriptor(bytes);
+}
+
+/// Memory in which firmware may have its tables, as it is and with the right checksums.
+pub fn firmware_tables(bytes: &[u8]) {
+    check_area(bytes);
+    let mut area = bytes.to_vec();
+    set_area_checksums(&mut area);
+    check_area(&area);
+}
+
 /// Every error can be said, and begins with its number.
 fn check_error(error: &BootError) {
     let text = error.to_string();
@@ -332,6 +351,26 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "bundle" => vec![bundle_bytes(&file)[..layout::BUNDLE_HEADER_LEN as usize].to_vec()],
         "plan" => {
             vec![plan_of(&[0xffff_ffff_8020_0000], 0), plan_of(&[HIGHER_HALF + 0x10_0000, 0x9000], 1 << 10)]
+        }
+        "notes" => {
+            let config = note(KernelConfigNote::KIND, &config_descriptor(&KernelConfig::DEFAULT));
+            let protocol = note(KernelNote::KIND, &[1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]);
+            let with = |note: &[u8], symbol| WAYS.map(|way| note_file(way, note, symbol)).to_vec();
+            let files = [with(&config, KernelConfigNote::SYMBOL), with(&protocol, KernelNote::SYMBOL)];
+            let mut api = vec![0; ConfigNote::DESCRIPTOR_LEN];
+            api[..8].copy_from_slice(&[1, 0, 0, 0, 3, 0, 0, 0]);
+            [files.concat(), vec![config_descriptor(&KernelConfig::DEFAULT), api]].concat()
+        }
+        "firmware_tables" => {
+            // An RSDP of revision 2 with its length, and an entry point of SMBIOS 3 and of 2.1.
+            let mut area = vec![0; 0x100];
+            area[0x20..0x28].copy_from_slice(b"RSD PTR ");
+            (area[0x2f], area[0x34]) = (2, 36);
+            area[0x60..0x64].copy_from_slice(b"_SM_");
+            area[0x65] = 31;
+            area[0xa0..0xa5].copy_from_slice(b"_SM3_");
+            area[0xa6] = 24;
+            vec![area]
         }
         "load" => {
             // Reads of 127 and 127 sectors by copying, then of 7 and 1 straight to memory; memory in one run and in many.

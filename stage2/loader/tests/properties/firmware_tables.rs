@@ -1,6 +1,7 @@
 //! Firmware's tables: found wherever they may lie, and only when they are whole.
 
 use crate::cases;
+use crate::support::firmware_area::{check_area, set_checksums};
 use loader::firmware_tables::{find_rsdp, find_smbios};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -99,6 +100,25 @@ proptest! {
     fn any_bytes_are_searched(area in vec(prop_oneof![Just(b'R'), Just(b'_'), any::<u8>()], 0..200)) {
         prop_assert_eq!(find_rsdp(&area), None);
         let _ = find_smbios(&area);
+    }
+
+    #[test]
+    fn of_many_tables_the_first_whole_one_is_found(
+        mut area in vec(any::<u8>(), 0..0x200),
+        signatures in vec((any::<prop::sample::Index>(), 0..3usize), 0..12),
+        are_right in any::<bool>(),
+    ) {
+        for (place, signature) in signatures {
+            let signature = [&b"RSD PTR "[..], b"_SM_", b"_SM3_"][signature];
+            let offset = place.index(0x200) / 16 * 16;
+            if let Some(bytes) = area.get_mut(offset..offset + signature.len()) {
+                bytes.copy_from_slice(signature);
+            }
+        }
+        if are_right {
+            set_checksums(&mut area);
+        }
+        check_area(&area);
     }
 }
 

@@ -13,6 +13,7 @@ mod frames;
 mod habits;
 mod kernels;
 mod load;
+mod notes;
 mod paging;
 mod plan;
 mod reader;

@@ -22,8 +22,11 @@ pub(crate) mod header {
     pub(crate) const VERSION: Field = (20, 4);
     pub(crate) const ENTRY: Field = (24, 8);
     pub(crate) const PHOFF: Field = (32, 8);
+    pub(crate) const SHOFF: Field = (40, 8);
     pub(crate) const PHENTSIZE: Field = (54, 2);
     pub(crate) const PHNUM: Field = (56, 2);
+    pub(crate) const SHENTSIZE: Field = (58, 2);
+    pub(crate) const SHNUM: Field = (60, 2);
 }
 
 /// The fields of a program header (System V ABI, figure 5-1).

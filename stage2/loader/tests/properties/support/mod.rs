@@ -4,7 +4,9 @@
 pub(crate) mod address_plan;
 pub(crate) mod address_space;
 pub(crate) mod bundle_header;
+pub(crate) mod firmware_area;
 pub(crate) mod kernel_file;
 pub(crate) mod machine;
 pub(crate) mod memory_map;
+pub(crate) mod note_file;
 pub(crate) mod page_walk;
