@@ -339,6 +339,21 @@ pub(crate) fn tests() -> Vec<Test> {
             boot(scene, &image, manners, None)?.says(HELLO)
         }));
     }
+    for (name, machine, command_line, damage, told) in [
+        ("rsdp_in_the_ebda", "pc", "", 0, "RSDP: Some(9fe00)\n"),
+        ("rsdp_in_the_ebda_alone", "pc,acpi=off", "", 0, "RSDP: Some(9fe00)\n"),
+        ("damaged_rsdp", "pc", "", 1, "RSDP: Some(f"),
+        ("damaged_rsdp_alone", "pc,acpi=off", "no-acpi", 1, "RSDP: None\n"),
+    ] {
+        tests.push(Test::new(format!("bios::{name}"), move |scene| {
+            let image = scene.image(&read(&scene.parts.test_kernels.join("firmware"))?, command_line)?;
+            let machine = Machine { machine: Some(machine.to_owned()), ..Machine::default() };
+            let manners = Manners { rsdp: rsdp(damage), ..GOOD };
+            let mut booted = boot_on(scene, &image, manners, None, machine)?;
+            booted.wait_for_success()?;
+            booted.wait_for(told)
+        }));
+    }
     tests.push(Test::new("bios::serial_times_out", serial_times_out));
     tests.push(Test::new("e820::acpi_tables_are_reclaimed", |scene| {
         let map = usual_and(&[(0x200_0000, 0x3000, 3, 1)]);
@@ -359,6 +374,17 @@ pub(crate) fn tests() -> Vec<Test> {
         }));
     }
     tests
+}
+
+/// An RSDP of revision 0 for where [`odd_bios::RSDP_OFFSET`] is, whose bytes sum to `sum`. Its RSDT seems to begin in itself.
+fn rsdp(sum: u8) -> [u8; odd_bios::RSDP_LEN] {
+    const OEM_ID_ADDR: u32 = 0x9_fc00 + odd_bios::RSDP_OFFSET as u32 + 9;
+    let mut bytes = [0; odd_bios::RSDP_LEN];
+    bytes[..8].copy_from_slice(b"RSD PTR ");
+    bytes[9..15].copy_from_slice(b"RSDT  ");
+    bytes[16..].copy_from_slice(&OEM_ID_ADDR.to_le_bytes());
+    bytes[8] = bytes.iter().fold(sum, |left, byte| left.wrapping_sub(*byte));
+    bytes
 }
 
 /// EDD fails in stage2: CHS does it, or the error is that of EDD.
@@ -480,8 +506,19 @@ fn hello(scene: &Scene) -> Result<DiskImage> {
 pub(super) fn boot(
     scene: &Scene,
     image: &DiskImage,
+    manners: Manners,
+    map: Option<&[Reported]>,
+) -> Result<Booted> {
+    boot_on(scene, image, manners, map, Machine::default())
+}
+
+/// The same on another machine.
+fn boot_on(
+    scene: &Scene,
+    image: &DiskImage,
     mut manners: Manners,
     map: Option<&[Reported]>,
+    machine: Machine,
 ) -> Result<Booted> {
     const FLOPPY_LEN: usize = 1_474_560;
     /// stage1 asks before each read, which ends where ISA DMA has to.
@@ -510,5 +547,5 @@ pub(super) fn boot(
     let file = escape_commas(path.to_str().context("a path that is not UTF-8")?);
     let drive = format!("format=raw,snapshot=on,if=floppy,file={file}");
     let arguments = ["-drive".to_owned(), drive, "-boot".to_owned(), "a".to_owned()].to_vec();
-    scene.boot(image, Machine { arguments, ..Machine::default() })
+    scene.boot(image, Machine { arguments, ..machine })
 }

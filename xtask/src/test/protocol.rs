@@ -9,7 +9,7 @@ use crate::strip::find_objcopy;
 use crate::{child, image};
 use anyhow::{Result, ensure};
 use boot_info::bootloader_api_0_11::{ConfigField, ConfigNote};
-use boot_info::{AddressWish, FramebufferWish, KernelConfig, Protocol};
+use boot_info::{AddressWish, FramebufferWish, KernelConfig, KernelConfigNote, Protocol};
 use std::fs;
 use std::path::{Path, PathBuf};
 use xshell::{Shell, cmd};
@@ -37,6 +37,7 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("protocol::original_api_is_refused", original_api_is_refused),
         Test::new("protocol::api_wishes_that_cannot_be_met", api_wishes_that_cannot_be_met),
         Test::new("protocol::without_physical_memory", without_physical_memory),
+        Test::new("protocol::config_of_another_version", config_of_another_version),
     ]
 }
 
@@ -207,6 +208,26 @@ fn api_wishes_that_cannot_be_met(scene: &Scene) -> Result<()> {
         refuses(scene, &changed, expected)?;
     }
     Ok(())
+}
+
+/// A kernel of ours whose `config!` is that of a later boot-info.
+fn config_of_another_version(scene: &Scene) -> Result<()> {
+    const START: [u32; 3] = [9, KernelConfigNote::DESCRIPTOR_LEN as u32, KernelConfigNote::KIND];
+    const VERSION_OFFSET: usize = 24;
+    let mut kernel = read(&scene.parts.test_kernels.join("config_in_source"))?;
+    let start = START.map(u32::to_le_bytes).concat();
+    let notes: Vec<_> = (0..kernel.len()).filter(|&offset| kernel[offset..].starts_with(&start)).collect();
+    ensure!(notes.len() == 2, "notes at {notes:x?}, expected one and its copy");
+    for offset in notes {
+        kernel[offset + VERSION_OFFSET] += 1;
+    }
+    let path = scene.folder().join("later");
+    fs::write(&path, kernel)?;
+    refuses(
+        scene,
+        &path,
+        "later: the kernel's boot_info::config!: found version 2, expected 1; build the kernel with",
+    )
 }
 
 /// Kernels that use the window are not booted without it; others are.

@@ -21,6 +21,12 @@ pub const ENTRY_STRIDE: usize = 24;
 /// KiB of conventional memory that the program keeps for itself.
 pub const RESIDENT_KIB: u16 = 16;
 
+/// Bytes of an RSDP of revision 0.
+pub const RSDP_LEN: usize = 20;
+
+/// Where in the extended BIOS data area it is put: behind what BIOSes keep there, in the first KiB.
+pub const RSDP_OFFSET: usize = 0x200;
+
 /// What is odd about this BIOS.
 #[repr(C)]
 #[derive(Clone, Copy, Immutable, IntoBytes)]
@@ -85,6 +91,8 @@ pub struct Manners {
     /// VBE: 0 is the BIOS's own, 1 has no controller, 2 does not set modes, 3 has framebuffers where memory is, 4 uses all of the
     /// caller's stack when it sets a mode, 5 lists modes without an end.
     pub vbe: u8,
+    /// What is put into the extended BIOS data area, where an RSDP may lie; nothing where the first byte is 0.
+    pub rsdp: [u8; RSDP_LEN],
 }
 
 impl Manners {
@@ -119,5 +127,6 @@ impl Manners {
         writes_changes: 0,
         sector_len: U16::new(0),
         vbe: 0,
+        rsdp: [0; RSDP_LEN],
     };
 }

@@ -12,7 +12,9 @@
 use core::arch::global_asm;
 use core::mem::offset_of;
 use core::panic::PanicInfo;
-use odd_bios::{ENTRIES_OFFSET, ENTRY_STRIDE, LEN, MANNERS_OFFSET, Manners, RESIDENT_KIB};
+use odd_bios::{
+    ENTRIES_OFFSET, ENTRY_STRIDE, LEN, MANNERS_OFFSET, Manners, RESIDENT_KIB, RSDP_LEN, RSDP_OFFSET,
+};
 
 global_asm!(
     include_str!("odd_bios.s"),
@@ -53,6 +55,9 @@ global_asm!(
     without_len = const MANNERS_OFFSET + offset_of!(Manners, without_len),
     sector_len = const MANNERS_OFFSET + offset_of!(Manners, sector_len),
     vbe = const MANNERS_OFFSET + offset_of!(Manners, vbe),
+    rsdp = const MANNERS_OFFSET + offset_of!(Manners, rsdp),
+    rsdp_len = const RSDP_LEN,
+    rsdp_offset = const RSDP_OFFSET,
     writes_changes = const MANNERS_OFFSET + offset_of!(Manners, writes_changes),
 );
 

@@ -95,7 +95,16 @@ odd_resident:
     mov word ptr es:[0x14 * 4 + 2], cs
     mov word ptr es:[0x15 * 4], offset odd_hook15
     mov word ptr es:[0x15 * 4 + 2], cs
-    cmp byte ptr [{no_timer}], 0
+    cmp byte ptr [{rsdp}], 0
+    je 4f
+    push es
+    mov es, es:[0x40e]                  // the extended BIOS data area
+    mov si, {rsdp}
+    mov di, {rsdp_offset}
+    mov cx, {rsdp_len}
+    rep movsb
+    pop es
+4:  cmp byte ptr [{no_timer}], 0
     je 1f
     in al, 0x21
     or al, 1                            // IRQ 0
