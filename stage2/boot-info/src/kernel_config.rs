@@ -150,13 +150,13 @@ impl FramebufferWish {
         }
     }
 
-    /// What such a number stands for.
+    /// What such a number stands for. Its upper 24 bits mean nothing.
     #[must_use]
     pub const fn from_number(number: u64) -> Option<Self> {
         let [width_low, width_high, height_low, height_high, bits_per_pixel, ..] = number.to_le_bytes();
         let width = u16::from_le_bytes([width_low, width_high]);
         let height = u16::from_le_bytes([height_low, height_high]);
-        if number == 0 { None } else { Some(Self { width, height, bits_per_pixel }) }
+        if number << 24 == 0 { None } else { Some(Self { width, height, bits_per_pixel }) }
     }
 }
 

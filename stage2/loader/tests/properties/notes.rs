@@ -2,22 +2,26 @@
 
 use crate::cases;
 use crate::support::note_file::{WAYS, check_descriptor, check_notes, config_descriptor, note, note_file};
-use boot_info::{AddressWish, KernelConfig, KernelConfigNote, KernelNote};
+use boot_info::{AddressWish, FramebufferWish, KernelConfig, KernelConfigNote, KernelNote};
 use loader::notes::find_note;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 fn config() -> impl Strategy<Value = KernelConfig> {
-    (any::<[u64; 4]>(), any::<u32>()).prop_map(|([stack_len, stack, window, boot_info], flags)| {
-        let config = KernelConfig {
-            stack_len,
-            stack_addr: AddressWish::from_number(stack),
-            physical_memory_offset: AddressWish::from_number(window),
-            boot_info_addr: AddressWish::from_number(boot_info),
-            ..KernelConfig::DEFAULT
-        };
-        config.with_flags(flags)
-    })
+    (any::<[u64; 5]>(), any::<u32>()).prop_map(
+        |([stack_len, stack, window, boot_info, framebuffer], flags)| {
+            let config = KernelConfig {
+                stack_len,
+                stack_addr: AddressWish::from_number(stack),
+                physical_memory_offset: AddressWish::from_number(window),
+                boot_info_addr: AddressWish::from_number(boot_info),
+                // Width, height and bits have 40 bits.
+                framebuffer: FramebufferWish::from_number(framebuffer >> 24),
+                ..KernelConfig::DEFAULT
+            };
+            config.with_flags(flags)
+        },
+    )
 }
 
 proptest! {

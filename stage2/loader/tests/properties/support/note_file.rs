@@ -4,7 +4,7 @@ use super::kernel_file::{
     HEADER_LEN, PROGRAM_HEADER_LEN, header, in_segment, kernel_file, program_header, segment, set,
 };
 use boot_info::bootloader_api_0_11::ConfigNote;
-use boot_info::{KernelConfig, KernelConfigNote, KernelNote};
+use boot_info::{FramebufferWish, KernelConfig, KernelConfigNote, KernelNote};
 use elf::abi::{PF_R, PT_NOTE, SHT_NOTE, SHT_PROGBITS, SHT_STRTAB, SHT_SYMTAB};
 use loader::notes::find_note;
 
@@ -33,6 +33,7 @@ pub(crate) fn config_descriptor(config: &KernelConfig) -> Vec<u8> {
     let words = [1, config.flags()].map(u32::to_le_bytes).concat();
     let addrs = [config.stack_addr, config.physical_memory_offset, config.boot_info_addr];
     let numbers = [config.stack_len].into_iter().chain(addrs.map(|wish| wish.to_number()));
+    let numbers = numbers.chain([FramebufferWish::to_number(config.framebuffer)]);
     [words, numbers.flat_map(u64::to_le_bytes).collect()].concat()
 }
 
@@ -103,7 +104,7 @@ pub(crate) fn check_notes(file: &[u8]) {
 /// What a descriptor says can be said again.
 pub(crate) fn check_descriptor(descriptor: &[u8]) {
     let config = KernelConfigNote::parse(descriptor);
-    assert_eq!(config.is_some(), descriptor.len() >= KernelConfigNote::DESCRIPTOR_LEN);
+    assert_eq!(config.is_some(), descriptor.len() >= KernelConfigNote::DESCRIPTOR_LEN_MIN);
     if let Some(config) = config {
         assert_eq!(KernelConfigNote::parse(&config_descriptor(&config)), Some(config));
     }
