@@ -32,7 +32,7 @@ use crate::console::println;
 use crate::hand_off::Room;
 use crate::physical_memory::IdentityMemory;
 use crate::tables::Tables;
-use boot_info::{BootInfoParts, List, Milestone, MilestoneId};
+use boot_info::{BootInfoParts, Milestone, MilestoneId};
 use core::convert::Infallible;
 use loader::Result;
 use loader::boot_info_builder::{BootInfoRoom, Lists, Milestones};
@@ -120,7 +120,7 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
         bundle.command_line.as_ref(),
         room.command_line_addr(),
     )?;
-    let ramdisk = load::load_ramdisk(&mut reader, &mut memory, &mut frames, bundle.ramdisk.as_ref())?;
+    load::load_besides(&mut reader, &mut memory, &mut frames, &bundle, plan.window_addr, &mut parts)?;
     pass(milestones, MilestoneId::KERNEL_LOADED);
     println!("kernel: {} bytes from drive {:02X}h", bundle.kernel.len, source.drive);
 
@@ -133,9 +133,8 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
     if bundle.config.map_physical_memory {
         address_space.map_window(&plan, &loaded.pieces, if is_combined { &shown } else { &(0..0) })?;
     } else {
-        if let Some(ramdisk) = &ramdisk {
-            address_space.map_file(&plan, ramdisk.clone())?;
-        }
+        address_space.map_file(&plan, parts.ramdisk)?;
+        address_space.map_file(&plan, parts.symbols)?;
         address_space.map_framebuffer(&plan, shown, is_combined)?;
     }
     address_space.map_first_mib(bundle.config.map_first_mib)?;
@@ -156,10 +155,6 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
     parts.recursive_index = plan.recursive_index.unwrap_or(0);
     parts.protocol = bundle.config.protocol;
     parts.kernel_slide = loaded.kernel.slide;
-    if let Some(range) = ramdisk {
-        // All memory is mapped in the window, or else its place has the files alone.
-        parts.ramdisk = List::new(plan.window_addr + range.start, range.end - range.start);
-    }
     parts.rsdp_addr = firmware_tables::rsdp_addr().unwrap_or(0);
     parts.smbios_addr = firmware_tables::smbios_addr().unwrap_or(0);
     if let Some(template) = loaded.kernel.tls {

@@ -11,6 +11,7 @@ mod kernel_config_note;
 mod kernel_note;
 mod overwriting;
 mod stack_header;
+mod symbols;
 
 pub(crate) use atomic_write::write_atomically;
 pub(crate) use desk_check::check_kernel;
@@ -79,6 +80,9 @@ pub(crate) struct Overrides {
     /// or `text`
     #[arg(long, value_name = "SIZE")]
     framebuffer: Option<FramebufferChoice>,
+    /// Give the kernel the names and addresses of its functions, for backtraces
+    #[arg(long)]
+    symbols: bool,
     /// Take a kernel with segments that are writable and executable
     #[arg(long)]
     allow_wx: bool,
@@ -117,6 +121,7 @@ impl Overrides {
             command_line: self.cmdline.clone().unwrap_or_else(|| said.command_line.clone()),
             framebuffer: self.framebuffer.or(said.framebuffer),
             ramdisk: self.ramdisk.clone().or_else(|| said.ramdisk.clone()),
+            symbols: said.symbols || self.symbols,
             ..*said
         }
     }
@@ -305,8 +310,14 @@ fn read_kernel(path: &Path, boot: &Boot) -> Result<Vec<u8>> {
     let kernel = read(path)?;
     resolve(&kernel, boot)
         .and_then(|config| check_kernel(&kernel, &config))
+        .and_then(|()| find_symbols(&kernel, boot))
         .with_context(|| Checkout::display(path))?;
     Ok(kernel)
+}
+
+/// The symbols of a kernel's functions, if they are asked for.
+fn find_symbols(kernel: &[u8], boot: &Boot) -> Result<Option<Vec<u8>>> {
+    boot.symbols.then(|| symbols::of_kernel(kernel)).transpose()
 }
 
 /// What a kernel asks for: what was said of it, and what its file says itself.
@@ -331,8 +342,16 @@ pub(crate) fn image(shell: &Shell, stages: &Stages, kernel: &[u8], boot: &Boot) 
     let stripped = strip(shell, kernel).context("cannot strip the kernel")?;
     check_kernel(&stripped, &config).context("the kernel, stripped of its debug sections")?;
     let ramdisk = boot.ramdisk.as_deref().map(read).transpose()?;
-    let command_line = &boot.command_line;
-    Image { stages, kernel: &stripped, config, command_line, ramdisk: ramdisk.as_deref() }.build()
+    let symbols = find_symbols(kernel, boot)?;
+    Image {
+        stages,
+        kernel: &stripped,
+        config,
+        command_line: &boot.command_line,
+        ramdisk: ramdisk.as_deref(),
+        symbols: symbols.as_deref(),
+    }
+    .build()
 }
 
 /// There is a ramdisk to read, before it is read.

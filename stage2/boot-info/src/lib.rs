@@ -255,7 +255,9 @@ impl BootInfo {
         unsafe { self.parts.ramdisk.as_optional_slice() }
     }
 
-    /// The kernel's symbols that came with it. None when none did.
+    /// The symbols of the kernel's functions, if the image was made with them: an ELF file with a symbol table and nothing
+    /// else. To an address in it comes [`Self::kernel_slide`]. It lies in memory of kind
+    /// [`BOOTLOADER`](MemoryRegionKind::BOOTLOADER).
     #[must_use]
     pub fn symbols(&self) -> Option<&'static [u8]> {
         // SAFETY: as above.

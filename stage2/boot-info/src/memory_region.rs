@@ -65,8 +65,8 @@ pub struct MemoryRegionKind(pub u32);
 impl MemoryRegionKind {
     /// Free for the kernel to use.
     pub const USABLE: Self = Self(0);
-    /// Used by the loader for itself and for what it handed over (boot info, page tables, stack, GDT); free once that is given
-    /// up.
+    /// Used by the loader for itself and for what it handed over (boot info, page tables, stack, GDT, symbols); free once that is
+    /// given up.
     pub const BOOTLOADER: Self = Self(1);
     /// The kernel's segments.
     pub const KERNEL: Self = Self(2);

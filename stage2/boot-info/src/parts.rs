@@ -126,6 +126,14 @@ impl<T> List<T> {
     }
 }
 
+impl List<u8> {
+    /// The addresses of the bytes.
+    #[must_use]
+    pub const fn range(&self) -> Range<u64> {
+        self.addr..self.addr + self.len
+    }
+}
+
 impl<T> Clone for List<T> {
     fn clone(&self) -> Self {
         *self

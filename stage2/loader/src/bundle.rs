@@ -59,13 +59,14 @@ pub enum PieceKind {
     CommandLine = 3,
     /// A file that the kernel gets in memory.
     Ramdisk = 4,
+    /// An ELF file with the symbols of the kernel's functions.
+    Symbols = 5,
 }
 
 impl PieceKind {
-    const KERNEL: u32 = Self::Kernel as u32;
-    const KERNEL_HEADERS: u32 = Self::KernelHeaders as u32;
-    const COMMAND_LINE: u32 = Self::CommandLine as u32;
-    const RAMDISK: u32 = Self::Ramdisk as u32;
+    /// All, in the order of their numbers, which begin with 1.
+    const ALL: [Self; 5] =
+        [Self::Kernel, Self::KernelHeaders, Self::CommandLine, Self::Ramdisk, Self::Symbols];
 }
 
 impl fmt::Display for PieceKind {
@@ -75,6 +76,7 @@ impl fmt::Display for PieceKind {
             Self::KernelHeaders => "kernel's headers",
             Self::CommandLine => "command line",
             Self::Ramdisk => "ramdisk",
+            Self::Symbols => "symbols",
         })
     }
 }
@@ -94,6 +96,8 @@ pub struct Bundle {
     pub command_line: Option<Piece>,
     /// The ramdisk, if there is one.
     pub ramdisk: Option<Piece>,
+    /// The kernel's symbols, if they were asked for.
+    pub symbols: Option<Piece>,
 }
 
 const MAGIC: [u8; 8] = *b"DOORBNDL";
@@ -199,23 +203,22 @@ impl Bundle {
         let Some(pieces) = pieces else {
             return Err(wrong("number of pieces", count.into(), "at most 47"));
         };
-        let (mut kernel, mut kernel_headers, mut command_line, mut ramdisk) = (None, None, None, None);
+        let mut places = [None; PieceKind::ALL.len()];
         for raw in pieces {
-            let (place, what) = match raw.kind.get() {
-                PieceKind::KERNEL => (&mut kernel, PieceKind::Kernel),
-                PieceKind::KERNEL_HEADERS => (&mut kernel_headers, PieceKind::KernelHeaders),
-                PieceKind::COMMAND_LINE => (&mut command_line, PieceKind::CommandLine),
-                PieceKind::RAMDISK => (&mut ramdisk, PieceKind::Ramdisk),
-                found if raw.flags.get() & REQUIRED != 0 => {
+            let found = raw.kind.get();
+            let known = PieceKind::ALL.into_iter().zip(&mut places).find(|(kind, _)| *kind as u32 == found);
+            let Some((what, place)) = known else {
+                if raw.flags.get() & REQUIRED != 0 {
                     return Err(BootError::UnknownPiece { found }.into());
                 }
-                _ => continue,
+                continue;
             };
             if place.replace(raw.parse(len)?).is_some() {
                 let found = pieces.iter().filter(|piece| piece.kind == raw.kind).count() as u64;
                 return Err(BootError::PieceCount { what, found }.into());
             }
         }
+        let [kernel, kernel_headers, command_line, ramdisk, symbols] = places;
         let missing = |what| BootError::PieceCount { what, found: 0 };
         let bundle = Self {
             len,
@@ -224,6 +227,7 @@ impl Bundle {
             kernel_headers: kernel_headers.ok_or_else(|| missing(PieceKind::KernelHeaders))?,
             command_line,
             ramdisk,
+            symbols,
         };
         bundle.check_kernel_headers()?;
         bundle.check_command_line()?;
@@ -276,6 +280,9 @@ impl Bundle {
         put(PieceKind::Kernel, &self.kernel);
         if let Some(ramdisk) = &self.ramdisk {
             put(PieceKind::Ramdisk, ramdisk);
+        }
+        if let Some(symbols) = &self.symbols {
+            put(PieceKind::Symbols, symbols);
         }
         raw.piece_count = U32::new(count.try_into().unwrap_or(u32::MAX));
         let mut bytes = zerocopy::transmute!(raw);

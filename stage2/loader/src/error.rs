@@ -215,6 +215,8 @@ pub enum Purpose {
     BootInfo,
     /// The ramdisk.
     Ramdisk,
+    /// The kernel's symbols.
+    Symbols,
     /// The first MiB, identity-mapped.
     FirstMib,
     /// Physical memory at its offset.
@@ -229,6 +231,7 @@ impl fmt::Display for Purpose {
             Self::PageTables => "page tables",
             Self::BootInfo => "boot info",
             Self::Ramdisk => "ramdisk",
+            Self::Symbols => "symbols",
             Self::FirstMib => "first MiB",
             Self::PhysicalMemory => "physical-memory window",
         })

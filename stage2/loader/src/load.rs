@@ -1,7 +1,7 @@
 //! Loading: what the bundle holds is read once, front to back, and each byte goes straight to the memory that it will be
 //! used in, the checksum being taken on the way.
 
-use crate::bundle::{Piece, PieceKind};
+use crate::bundle::{Bundle, Piece, PieceKind};
 use crate::checksum::Checksum;
 use crate::elf::{Kernel, PAGE_RUNS_MAX};
 use crate::error::{BootError, Purpose, Result};
@@ -9,7 +9,7 @@ use crate::frames::Frames;
 use crate::plan::LARGE_PAGE;
 use crate::reader::Reader;
 use arrayvec::ArrayVec;
-use boot_info::{KernelSegment, MemoryRegionKind};
+use boot_info::{BootInfoParts, KernelSegment, List, MemoryRegionKind};
 use core::ops::Range;
 
 /// Pieces of the kernel in physical memory: one for each run of its pages, and more where memory is fragmented.
@@ -137,23 +137,42 @@ pub fn load_command_line(
     }
 }
 
-/// Reads the ramdisk, if there is one, to frames that it takes for it, and gives where it lies. The rest of its last page is
-/// zero.
+/// Reads what the kernel gets besides, the ramdisk and the symbols, each to frames that it takes for it, and tells where the
+/// kernel sees them: all memory is mapped from `window_addr` on. The rest of the last page is zero.
 ///
 /// # Errors
 /// As [`load_piece`], and E60 and E61 when memory does not suffice.
-pub fn load_ramdisk(
+pub fn load_besides(
     reader: &mut impl Reader,
     memory: &mut impl PhysicalMemory,
     frames: &mut Frames<'_>,
-    piece: Option<&Piece>,
-) -> Result<Option<Range<u64>>> {
-    let Some(piece) = piece else { return Ok(None) };
-    let len = piece.len.saturating_add(PAGE - 1) / PAGE * PAGE;
-    let addr = frames.take_whole(len, MemoryRegionKind::RAMDISK, Purpose::Ramdisk)?;
-    memory.zero(addr + piece.len, len - piece.len);
-    load_piece(reader, memory, PieceKind::Ramdisk, piece, addr)?;
-    Ok(Some(addr..addr + piece.len))
+    bundle: &Bundle,
+    window_addr: u64,
+    parts: &mut BootInfoParts,
+) -> Result<()> {
+    let mut load = |what, kind, purpose, piece: &Option<Piece>, told: &mut List<u8>| -> Result<()> {
+        let Some(piece) = piece else { return Ok(()) };
+        let len = piece.len.saturating_add(PAGE - 1) / PAGE * PAGE;
+        let addr = frames.take_whole(len, kind, purpose)?;
+        memory.zero(addr + piece.len, len - piece.len);
+        load_piece(reader, memory, what, piece, addr)?;
+        *told = List::new(window_addr + addr, piece.len);
+        Ok(())
+    };
+    load(
+        PieceKind::Ramdisk,
+        MemoryRegionKind::RAMDISK,
+        Purpose::Ramdisk,
+        &bundle.ramdisk,
+        &mut parts.ramdisk,
+    )?;
+    load(
+        PieceKind::Symbols,
+        MemoryRegionKind::BOOTLOADER,
+        Purpose::Symbols,
+        &bundle.symbols,
+        &mut parts.symbols,
+    )
 }
 
 fn check(checksum: &Checksum, what: PieceKind, piece: &Piece) -> Result<()> {

@@ -8,7 +8,7 @@
 use crate::error::{BootError, Purpose, Result};
 use crate::frames::Frames;
 use crate::plan::{AddressPlan, WINDOW_LEN_MIN};
-use boot_info::{KernelSegment, MemoryRegion, MemoryRegionKind, SegmentRights, StackLocation};
+use boot_info::{KernelSegment, List, MemoryRegion, MemoryRegionKind, SegmentRights, StackLocation};
 use core::ops::Range;
 use x86_64::structures::paging::mapper::PageTableFrameMapping;
 use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
@@ -125,14 +125,16 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
         Ok(())
     }
 
-    /// Maps a file, such as the ramdisk, which lies in whole pages of its own, for a kernel without the window: where the
-    /// window would have it.
+    /// Maps a file, such as the ramdisk, which lies in whole pages of its own, for a kernel without the window: where it is
+    /// told, which is where the window would have it.
     ///
     /// # Errors
     /// `OutOfMemory`; `AlreadyMapped` where the plan is not one for this kernel.
-    pub fn map_file(&mut self, plan: &AddressPlan, file: Range<u64>) -> Result<()> {
-        // Its last page is mapped whole.
-        self.map(plan.window_addr + file.start, file, self.data(), Purpose::PhysicalMemory)
+    pub fn map_file(&mut self, plan: &AddressPlan, told: List<u8>) -> Result<()> {
+        let Range { start, end } = told.range();
+        // Its last page is mapped whole; of none at all, nothing is.
+        let physical = start.wrapping_sub(plan.window_addr)..end.wrapping_sub(plan.window_addr);
+        self.map(start, physical, self.data(), Purpose::PhysicalMemory)
     }
 
     /// Maps the framebuffer, if it is not empty, for a kernel without the window, in the same way; what is written to it is

@@ -74,12 +74,14 @@ pub(crate) struct Image<'a> {
     pub(crate) command_line: &'a str,
     /// A file that the kernel gets in memory.
     pub(crate) ramdisk: Option<&'a [u8]>,
+    /// The symbols of the kernel's functions.
+    pub(crate) symbols: Option<&'a [u8]>,
 }
 
 impl<'a> Image<'a> {
     /// A kernel that asks for nothing and gets nothing besides.
     pub(crate) fn of(stages: &'a Stages, kernel: &'a [u8]) -> Self {
-        Self { stages, kernel, config: KernelConfig::DEFAULT, command_line: "", ramdisk: None }
+        Self { stages, kernel, config: KernelConfig::DEFAULT, command_line: "", ramdisk: None, symbols: None }
     }
 
     /// Puts the image together.
@@ -136,8 +138,10 @@ impl<'a> Image<'a> {
         let headers = &self.kernel[..usize::try_from(headers_len(self.kernel))?];
         let kernel_headers = Piece::new(kernel.offset, headers);
         let ramdisk = self.ramdisk.map(|ramdisk| add("ramdisk", ramdisk));
+        let symbols = self.symbols.map(|symbols| add("symbols", symbols));
         let (len, config) = (bytes.len() as u64, self.config);
-        let header = Bundle { len, config, kernel, kernel_headers, command_line, ramdisk }.to_header()?;
+        let bundle = Bundle { len, config, kernel, kernel_headers, command_line, ramdisk, symbols };
+        let header = bundle.to_header()?;
         bytes[..header.len()].copy_from_slice(&header);
         Ok((bytes, pieces))
     }
@@ -164,7 +168,7 @@ impl DiskImage {
     }
 
     /// Where a piece lies in [`Self::bytes`]: `stage1`, `stage2`, `header` (the bundle's), `command line`, `kernel`,
-    /// `ramdisk`.
+    /// `ramdisk`, `symbols`.
     pub(crate) fn range(&self, name: &str) -> Result<Range<usize>> {
         let (_, range) = self.pieces.iter().find(|(found, _)| *found == name).context("no such piece")?;
         Ok(range.clone())

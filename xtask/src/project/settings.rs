@@ -35,6 +35,8 @@ pub(crate) struct Boot {
     pub(crate) framebuffer: Option<FramebufferChoice>,
     /// The ramdisk's path.
     pub(crate) ramdisk: Option<PathBuf>,
+    /// Whether the kernel gets the symbols of its functions.
+    pub(crate) symbols: bool,
 }
 
 /// What runs the image, and what it is to end with.
@@ -83,7 +85,7 @@ const BOOTLOADER_KEYS: [&str; 4] =
     ["physical-memory-offset", "kernel-stack-address", "kernel-stack-size", "boot-info-address"];
 
 /// Ours.
-pub(crate) const KEYS: [&str; 18] = [
+pub(crate) const KEYS: [&str; 19] = [
     "run-command",
     "run-args",
     "test-args",
@@ -92,6 +94,7 @@ pub(crate) const KEYS: [&str; 18] = [
     "test-no-reboot",
     "command-line",
     "ramdisk",
+    "symbols",
     "physical-memory-offset",
     "stack-address",
     "stack-size",
@@ -127,6 +130,7 @@ impl Settings {
                 framebuffer: ours
                     .get("framebuffer", FramebufferChoice::EXPECTED, |value| value.as_str()?.parse().ok())?,
                 ramdisk: ours.get("ramdisk", "a path", |value| value.as_str().map(PathBuf::from))?,
+                symbols: ours.flag("symbols")?.unwrap_or_default(),
             },
             program: program(&ours, &bootimage)?,
             is_given: [&ours, &bootimage, &bootloader].iter().any(|table| table.is_there()),
@@ -262,6 +266,7 @@ mod tests {
             test-no-reboot = false
             command-line = "log=debug"
             ramdisk = "files.tar"
+            symbols = true
             physical-memory-offset = "0xffff_9000_0000_0000"
             stack-address = "0xFFFFFF8000001000"
             stack-size = 65536
@@ -296,6 +301,7 @@ mod tests {
                     bits_per_pixel: 32,
                 })),
                 ramdisk: Some("files.tar".into()),
+                symbols: true,
             },
             program: Program {
                 run_command: words(&["my-qemu", "{}"]),

@@ -6,7 +6,8 @@ mod support;
 
 use boot_info::bootloader_api_0_11::ConfigNote;
 use boot_info::{
-    AddressWish, KernelConfig, KernelConfigNote, KernelNote, MemoryRegion, MemoryRegionKind, SegmentRights,
+    AddressWish, BootInfoParts, KernelConfig, KernelConfigNote, KernelNote, MemoryRegion, MemoryRegionKind,
+    SegmentRights,
 };
 use elf::abi::{PF_R, PF_W, PF_X, PT_LOAD};
 use elf::endian::LittleEndian;
@@ -19,7 +20,7 @@ use loader::e820::{Answer, ENTRIES_MAX, Regions, Reports, SIGNATURE, USABLE_END}
 use loader::elf::{Kernel, headers_len};
 use loader::error::Purpose;
 use loader::frames::Frames;
-use loader::load::{LoadedKernel, PhysicalMemory, load_command_line, load_ramdisk};
+use loader::load::{LoadedKernel, PhysicalMemory, load_besides, load_command_line};
 use loader::paging::PagingFeatures;
 use loader::plan::{Machine, is_window_addr};
 use loader::relocate::relocate;
@@ -264,11 +265,17 @@ fn boot(
         assert_eq!(memory.bytes(target_addr, len as u64), &bytes[place(piece.offset, piece.len)]);
     }
 
-    let ramdisk = load_ramdisk(source, memory, &mut frames, bundle.ramdisk.as_ref())?;
+    let mut parts = BootInfoParts::EMPTY;
+    load_besides(source, memory, &mut frames, &bundle, plan.window_addr, &mut parts)?;
     check_only_ours_was_written(memory, &taken(&frames));
-    if let (Some(piece), Some(range)) = (&bundle.ramdisk, &ramdisk) {
-        assert!(!is_damaged(piece), "damage in the ramdisk");
-        assert_eq!(memory.bytes(range.start, piece.len), &bytes[place(piece.offset, piece.len)]);
+    for (what, piece, told) in
+        [("ramdisk", &bundle.ramdisk, parts.ramdisk), ("symbols", &bundle.symbols, parts.symbols)]
+    {
+        if let Some(piece) = piece {
+            assert!(!is_damaged(piece), "damage in the {what}");
+            let addr = told.range().start - plan.window_addr;
+            assert_eq!(memory.bytes(addr, piece.len), &bytes[place(piece.offset, piece.len)], "{what}");
+        }
     }
 
     let pieces = &loaded.pieces;

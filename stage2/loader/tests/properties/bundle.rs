@@ -44,9 +44,12 @@ fn bundle(seed: [u64; 6]) -> Bundle {
     });
     let ramdisk =
         (sums & 1 == 1).then(|| Piece { offset: offset(stack), len: (window >> 2).max(1), checksum: place });
+    let symbols =
+        (sums & 2 == 2).then(|| Piece { offset: offset(window), len: (stack >> 2).max(1), checksum: stack });
     let end = |piece: &Piece| piece.offset + piece.len;
+    let optional = command_line.iter().chain(&ramdisk).chain(&symbols);
     Bundle {
-        len: command_line.iter().chain(&ramdisk).map(end).fold(end(&kernel), u64::max) + offset(sums) % 1000,
+        len: optional.map(end).fold(end(&kernel), u64::max) + offset(sums) % 1000,
         config: KernelConfig {
             stack_len: (stack % (64 << 8) + 1) * PAGE,
             physical_memory_offset: wish(window),
@@ -70,6 +73,7 @@ fn bundle(seed: [u64; 6]) -> Bundle {
         kernel_headers,
         command_line,
         ramdisk,
+        symbols,
     }
 }
 
@@ -94,6 +98,7 @@ fn plain() -> Bundle {
         kernel_headers: piece(0x2000, 0x1000),
         command_line: Some(piece(0x1000, 9)),
         ramdisk: None,
+        symbols: None,
     }
 }
 
@@ -195,11 +200,11 @@ proptest! {
 
     #[test]
     fn required_pieces_of_a_later_loader_are_refused_by_their_number(
-        kind in prop_oneof![Just(0), 5..9u32, any::<u32>()],
+        kind in prop_oneof![Just(0), 6..9u32, any::<u32>()],
         flags in any::<u32>().prop_map(|flags| flags | 1),
         index in 0..3usize,
     ) {
-        prop_assume!(!(1..=4).contains(&kind));
+        prop_assume!(!(1..=5).contains(&kind));
         let changes = [(field::KIND, kind), (field::FLAGS, flags)];
         let found = with(&changes.map(|(field, value)| (field::in_piece(index, field), value.into())));
         prop_assert_eq!(found, Err(BootError::UnknownPiece { found: kind }.into()));
@@ -281,8 +286,9 @@ fn anything_but_one_kernel_with_headers_and_at_most_one_command_line_is_refused(
     for what in [Kernel, KernelHeaders, CommandLine] {
         assert_eq!(fourth(what), count(what, 2));
     }
-    let ramdisk = Some(Piece { offset: PAGE, len: 1, checksum: 0 });
-    assert_eq!(fourth(PieceKind::Ramdisk), Ok(Bundle { ramdisk, ..plain() }));
+    let piece = Some(Piece { offset: PAGE, len: 1, checksum: 0 });
+    assert_eq!(fourth(PieceKind::Ramdisk), Ok(Bundle { ramdisk: piece, ..plain() }));
+    assert_eq!(fourth(PieceKind::Symbols), Ok(Bundle { symbols: piece, ..plain() }));
     // None, or not the last one.
     for pieces in [0, 1, 2] {
         assert_eq!(with(&[(field::PIECE_COUNT, pieces)]), count(Kernel, 0));

@@ -10,7 +10,7 @@ use crate::support::machine::{
 };
 use crate::support::memory_map::{checked_overlay, taken};
 use ::elf::abi::{PF_R, PF_W, PF_X};
-use boot_info::{KernelConfig, MemoryRegion, MemoryRegionKind};
+use boot_info::{BootInfoParts, KernelConfig, List, MemoryRegion, MemoryRegionKind};
 use loader::BootError;
 use loader::bundle::{Bundle, COMMAND_LINE_MAX, Piece, PieceKind};
 use loader::checksum::checksum;
@@ -19,7 +19,7 @@ use loader::elf::Kernel;
 use loader::error::Purpose;
 use loader::frames::Frames;
 use loader::load::{
-    LoadedKernel, PIECES_MAX, PhysicalMemory, load_command_line, load_kernel, load_piece, load_ramdisk,
+    LoadedKernel, PIECES_MAX, PhysicalMemory, load_besides, load_command_line, load_kernel, load_piece,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -28,6 +28,9 @@ use std::ops::Range;
 const PAGE: u64 = layout::PAGE_LEN as u64;
 const LARGE_PAGE: u64 = 2 << 20;
 const LBA: u64 = 77;
+
+/// Where the kernel sees physical memory.
+const WINDOW: u64 = 0xffff_8000_0000_0000;
 
 /// A machine that a bundle is loaded on.
 struct Machine {
@@ -79,20 +82,30 @@ impl Machine {
         loaded
     }
 
-    /// Loads a ramdisk of these bytes; gives where it lies, and what was taken.
-    fn load_ramdisk(&mut self, ramdisk: &[u8]) -> (loader::Result<Option<Range<u64>>>, Vec<MemoryRegion>) {
-        let Self { regions, medium, memory, source, .. } = self;
-        let offset = medium.borrow().bytes.len().next_multiple_of(4096);
-        let piece = Piece::new(offset as u64, ramdisk);
-        medium.borrow_mut().bytes.resize(offset, 0);
-        medium.borrow_mut().bytes.extend(ramdisk);
-        medium.borrow_mut().bytes.resize((offset + ramdisk.len()).next_multiple_of(2048), 0);
+    /// Puts a piece of these bytes behind all that is there.
+    fn add(&mut self, bytes: &[u8]) -> Piece {
+        let medium = &mut self.medium.borrow_mut().bytes;
+        let offset = medium.len().next_multiple_of(4096);
+        medium.resize(offset, 0);
+        medium.extend(bytes);
+        medium.resize((offset + bytes.len()).next_multiple_of(2048), 0);
+        Piece::new(offset as u64, bytes)
+    }
+
+    /// Loads the ramdisk and the symbols; gives where they lie in physical memory, and what was taken.
+    fn load_besides(&mut self) -> (loader::Result<[Range<u64>; 2]>, Vec<MemoryRegion>) {
+        let Self { regions, bundle, memory, source, .. } = self;
         let mut map = regions.clone();
         let mut frames = Frames::new(&mut map);
-        let result = load_ramdisk(source, memory, &mut frames, Some(&piece));
+        let mut parts = BootInfoParts::EMPTY;
+        let result = load_besides(source, memory, &mut frames, bundle, WINDOW, &mut parts);
         let taken = taken(&frames);
         check_only_ours_was_written(memory, &taken);
-        (result, taken)
+        let place = |list: List<u8>| match list.range() {
+            range if range == (0..0) => range,
+            range => range.start - WINDOW..range.end - WINDOW,
+        };
+        (result.map(|()| [parts.ramdisk, parts.symbols].map(place)), taken)
     }
 
     fn load_command_line(&mut self, target_addr: u64) -> loader::Result<usize> {
@@ -255,8 +268,9 @@ proptest! {
     }
 
     #[test]
-    fn a_ramdisk_lies_in_one_piece_on_pages_of_its_own_whose_rest_is_zero(
-        ramdisk in vec(any::<u8>(), 1..20_000),
+    fn ramdisk_and_symbols_lie_in_one_piece_on_pages_of_their_own_whose_rest_is_zero(
+        bytes in vec(any::<u8>(), 1..20_000),
+        is_ramdisk in any::<bool>(),
         regions in fragments(),
         habits in habits(),
     ) {
@@ -265,20 +279,53 @@ proptest! {
         let longest = longest.map(MemoryRegion::len).max().unwrap_or(0);
         let mut machine = Machine::new(regions, &file, &habits);
         let free = Frames::new(&mut machine.regions.clone()).free_len() / 1024;
-        let len = ramdisk.len().next_multiple_of(4096) as u64;
-        let (result, taken) = machine.load_ramdisk(&ramdisk);
+        let len = bytes.len().next_multiple_of(4096) as u64;
+        let piece = Some(machine.add(&bytes));
+        let (what, kind) = if is_ramdisk {
+            machine.bundle.ramdisk = piece;
+            (Purpose::Ramdisk, MemoryRegionKind::RAMDISK)
+        } else {
+            machine.bundle.symbols = piece;
+            (Purpose::Symbols, MemoryRegionKind::BOOTLOADER)
+        };
+        let (result, taken) = machine.load_besides();
         if len > longest {
-            let expected = BootError::OutOfMemory { what: Purpose::Ramdisk, needed: len / 1024, free };
+            let expected = BootError::OutOfMemory { what, needed: len / 1024, free };
             prop_assert_eq!(result, Err(expected.into()));
             return Ok(());
         }
-        let range = result.map_err(|error| TestCaseError::fail(error.to_string()))?.expect("there is one");
+        let [ramdisk, symbols] = result.map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let (range, other) = if is_ramdisk { (ramdisk, symbols) } else { (symbols, ramdisk) };
+        prop_assert_eq!(other, 0..0);
         prop_assert!(range.start.is_multiple_of(PAGE));
-        prop_assert_eq!(range.end - range.start, ramdisk.len() as u64);
-        prop_assert_eq!(taken, [MemoryRegion::new(range.start, range.start + len, MemoryRegionKind::RAMDISK)]);
-        let mut expected = ramdisk;
+        prop_assert_eq!(range.end - range.start, bytes.len() as u64);
+        prop_assert_eq!(taken, [MemoryRegion::new(range.start, range.start + len, kind)]);
+        let mut expected = bytes;
         expected.resize(usize::try_from(len).unwrap(), 0);
         prop_assert_eq!(machine.memory.bytes(range.start, len), expected);
+    }
+
+    #[test]
+    fn ramdisk_and_symbols_lie_apart_and_damage_is_told_of_the_right_one(
+        lens in vec(1..9000_usize, 2),
+        damaged in 0..3usize,
+        position in any::<prop::sample::Index>(),
+        habits in habits(),
+    ) {
+        let (_, file) = simple_kernel(0x20_0000, 0x1000, 100);
+        let mut machine = Machine::new(plenty(), &file, &habits);
+        let pieces = [machine.add(&vec![0x5a; lens[0]]), machine.add(&vec![0xa5; lens[1]])];
+        let [ramdisk, symbols] = pieces;
+        (machine.bundle.ramdisk, machine.bundle.symbols) = (Some(ramdisk), Some(symbols));
+        if let Some(piece) = pieces.get(damaged) {
+            machine.change(piece, |bytes| bytes[position.index(bytes.len())] ^= 1);
+            let what = [PieceKind::Ramdisk, PieceKind::Symbols][damaged];
+            prop_assert_eq!(damaged_piece(machine.load_besides().0), Some((what, piece.len)));
+        } else {
+            let places = machine.load_besides().0;
+            let [ramdisk, symbols] = places.map_err(|error| TestCaseError::fail(error.to_string()))?;
+            prop_assert!(ramdisk.end <= symbols.start || symbols.end <= ramdisk.start);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::memory_map::taken;
 use super::page_walk::{Arena, Mapping, MemoryType, joined, pages};
-use boot_info::{KernelConfig, KernelSegment, MemoryRegion, MemoryRegionKind, SegmentRights};
+use boot_info::{KernelConfig, KernelSegment, List, MemoryRegion, MemoryRegionKind, SegmentRights};
 use loader::e820::USABLE_END;
 use loader::error::Purpose;
 use loader::frames::Frames;
@@ -55,9 +55,9 @@ impl Order<'_> {
         if self.config.map_physical_memory {
             space.map_window(self.plan, self.pieces, self.framebuffer)?;
         } else {
-            if let Some(file) = self.file {
-                space.map_file(self.plan, file.clone())?;
-            }
+            let file =
+                self.file.map(|file| List::new(self.plan.window_addr + file.start, file.end - file.start));
+            space.map_file(self.plan, file.unwrap_or(List::EMPTY))?;
             space.map_framebuffer(self.plan, self.framebuffer.clone(), true)?;
         }
         space.map_first_mib(self.config.map_first_mib)?;

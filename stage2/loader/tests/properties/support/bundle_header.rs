@@ -22,7 +22,7 @@ pub(crate) mod piece_field {
 pub(crate) fn check_bundle(bundle: &Bundle) {
     let written = bundle.to_header().unwrap_or_else(|error| panic!("{error}: {bundle:x?}"));
     assert_eq!(Bundle::parse(0, &written).as_ref(), Ok(bundle));
-    let optional = bundle.command_line.iter().chain(&bundle.ramdisk);
+    let optional = bundle.command_line.iter().chain(&bundle.ramdisk).chain(&bundle.symbols);
     for piece in [&bundle.kernel, &bundle.kernel_headers].into_iter().chain(optional) {
         assert!(piece.len > 0 && piece.offset >= 2048 && piece.offset.is_multiple_of(4096), "{piece:x?}");
         assert!(u128::from(piece.offset) + u128::from(piece.len) <= bundle.len.into(), "{piece:x?}");

@@ -308,8 +308,15 @@ pub(crate) fn bundle_of(file: &[u8], command_line: &[u8], config: KernelConfig) 
     let command_line = (!command_line.is_empty()).then(|| put(command_line));
     let kernel = put(file);
     let kernel_headers = Piece::new(kernel.offset, &file[..usize::try_from(headers_len(file)).unwrap()]);
-    let bundle =
-        Bundle { len: bytes.len() as u64, config, kernel, kernel_headers, command_line, ramdisk: None };
+    let bundle = Bundle {
+        len: bytes.len() as u64,
+        config,
+        kernel,
+        kernel_headers,
+        command_line,
+        ramdisk: None,
+        symbols: None,
+    };
     let header = bundle.to_header().expect("a bundle with nothing wrong");
     bytes[..header.len()].copy_from_slice(&header);
     (bundle, bytes)
