@@ -1,11 +1,12 @@
 //! What the kernel says, on the screen and on the serial port alike.
 
+use crate::backtrace::Backtrace;
 use crate::screen::Screen;
 use crate::serial::SerialPort;
 use crate::vga::Color;
 use boot_info::BootInfo;
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 use spin::{Mutex, MutexGuard};
 
 /// Prints to the screen and the serial port.
@@ -80,12 +81,14 @@ pub fn print(text: fmt::Arguments<'_>) {
     let _ = lock().write_fmt(text);
 }
 
-/// Shows, in red, why the kernel cannot go on, even if it broke down in the middle of printing.
+/// Shows, in red, why the kernel cannot go on and where it was, even if it broke down in the middle of printing.
 ///
-/// The caller halts. Should showing the message break down as well, it ends here.
-pub fn last_words(message: impl fmt::Display) {
-    static SPOKEN: AtomicBool = AtomicBool::new(false);
-    if SPOKEN.swap(true, Ordering::Relaxed) {
+/// The caller halts. Should showing it break down as well, that is told without a backtrace; should that break down, too, it
+/// ends here.
+pub fn last_words(message: impl fmt::Display, backtrace: Backtrace) {
+    static SPOKEN: AtomicU32 = AtomicU32::new(0);
+    let spoken = SPOKEN.fetch_add(1, Ordering::Relaxed);
+    if spoken > 1 {
         crate::halt();
     }
     // SAFETY: there is one CPU, so whoever holds the lock is the code that brought us here, which never goes on.
@@ -93,4 +96,7 @@ pub fn last_words(message: impl fmt::Display) {
     let mut console = lock();
     console.set_color(Color::White, Color::Red);
     let _ = writeln!(console, "\n{message}");
+    if spoken == 0 {
+        let _ = write!(console, "{backtrace}");
+    }
 }

@@ -3,6 +3,7 @@
 //! Source: Intel SDM volume 3, chapter 6. The CPU pushes SS, RSP, RFLAGS, CS, RIP and, for some exceptions, an error
 //! code; the entry points below add the rest of [`Exception`].
 
+use crate::backtrace::Backtrace;
 use crate::{console, gdt, println};
 use core::arch::naked_asm;
 use core::fmt;
@@ -66,8 +67,16 @@ pub fn report(exception: &mut Exception) {
     if exception.vector == BREAKPOINT {
         println!("breakpoint at {:#x}", exception.frame.instruction_pointer);
     } else {
-        console::last_words(exception);
+        console::last_words(&*exception, exception.backtrace());
         crate::halt();
+    }
+}
+
+impl Exception {
+    /// The way back from where it occurred.
+    #[must_use]
+    pub fn backtrace(&self) -> Backtrace {
+        Backtrace::from(self.frame.instruction_pointer.as_u64(), self.rbp)
     }
 }
 

@@ -4,6 +4,7 @@
 
 #![cfg_attr(not(test), no_std)]
 
+pub mod backtrace;
 pub mod console;
 pub mod format;
 pub mod framebuffer;
@@ -16,8 +17,11 @@ pub mod serial;
 pub mod time;
 pub mod vga;
 
-/// Makes the CPU report exceptions rather than reset. To be called once, first of all.
-pub fn init() {
+use boot_info::BootInfo;
+
+/// Makes the CPU report exceptions rather than reset, with backtraces. To be called once, first of all.
+pub fn init(boot_info: &BootInfo) {
+    backtrace::init(boot_info);
     gdt::init();
     interrupts::init(interrupts::report);
 }

@@ -7,6 +7,7 @@
 
 use boot_info::{BootInfo, entry_point};
 use core::panic::PanicInfo;
+use kernel::backtrace::Backtrace;
 use kernel::vga::Color;
 use kernel::{console, println, report, time};
 
@@ -14,7 +15,7 @@ entry_point!(kernel_main);
 
 fn kernel_main(boot_info: &'static BootInfo) -> ! {
     let entered = time::now();
-    kernel::init();
+    kernel::init(boot_info);
     console::init(boot_info);
     console::lock().set_color(Color::White, Color::Blue);
     println!("Hello World!");
@@ -24,6 +25,6 @@ fn kernel_main(boot_info: &'static BootInfo) -> ! {
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    console::last_words(info);
+    console::last_words(info, Backtrace::here());
     kernel::halt()
 }

@@ -8,6 +8,7 @@
 
 use boot_info::{BootInfo, MemoryRegionKind, entry_point};
 use core::panic::PanicInfo;
+use kernel::backtrace::{self, Backtrace};
 use kernel::interrupts::{self, Exception};
 use kernel::{console, gdt, print, println};
 use x86_64::instructions::port::Port;
@@ -27,6 +28,7 @@ fn physical_memory_appears(boot_info: &'static BootInfo) {
 }
 
 fn run_tests(boot_info: &'static BootInfo) -> ! {
+    backtrace::init(boot_info);
     gdt::init();
     interrupts::init(fail_by_exception);
     for (name, test) in TESTS {
@@ -38,13 +40,13 @@ fn run_tests(boot_info: &'static BootInfo) -> ! {
 }
 
 fn fail_by_exception(exception: &mut Exception) {
-    console::last_words(exception);
+    console::last_words(&*exception, exception.backtrace());
     exit(FAILURE)
 }
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    console::last_words(info);
+    console::last_words(info, Backtrace::here());
     exit(FAILURE)
 }
 

@@ -11,6 +11,7 @@ pub mod probe;
 
 use boot_info::BootInfo;
 use core::panic::PanicInfo;
+use kernel::backtrace::{self, Backtrace};
 use kernel::interrupts::{self, BREAKPOINT, Exception};
 use kernel::{console, gdt, println};
 use spin::Once;
@@ -30,6 +31,7 @@ macro_rules! test_kernel {
 
 /// Runs the test and ends QEMU.
 pub fn run(boot_info: &'static BootInfo, test: fn(&'static BootInfo)) -> ! {
+    backtrace::init(boot_info);
     gdt::init();
     interrupts::init(handle_exception);
     test(boot_info);
@@ -61,13 +63,13 @@ fn handle_exception(exception: &mut Exception) {
     if let Some(check) = last_check {
         check(exception);
     }
-    console::last_words(exception);
+    console::last_words(&*exception, exception.backtrace());
     exit(if last_check.is_some() { ExitCode::Success } else { ExitCode::Failure })
 }
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    console::last_words(info);
+    console::last_words(info, Backtrace::here());
     exit(ExitCode::Failure)
 }
 
