@@ -135,6 +135,18 @@ pub(crate) const FOREIGN_KERNEL_ANYWHERE: Package = Package {
     ..FOREIGN_KERNEL
 };
 
+/// The test kernel that shows a backtrace, as a static PIE.
+pub(crate) const BACKTRACE_KERNEL_ANYWHERE: Package = Package {
+    options: &[
+        FAST_CORE,
+        "--config",
+        "target.x86_64-kernel.rustflags = ['-Crelocation-model=pic']",
+        "--bin=backtrace",
+    ],
+    folder: "x86_64-kernel-anywhere",
+    ..TEST_KERNELS
+};
+
 /// Kernels written for the crate `bootloader` 0.9. They have a heap.
 pub(crate) const TUTORIAL_KERNEL: Package =
     Package { name: "tutorial-kernel", options: &[FAST_CORE, CORE_AND_ALLOC], ..KERNEL };

@@ -28,6 +28,7 @@ mod ramdisk;
 mod random;
 mod run_folder;
 mod runner;
+mod symbols;
 
 use crate::checkout::{self, Checkout};
 use crate::{child, interrupt, output};
@@ -152,6 +153,7 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         protocol::tests(),
         ramdisk::tests(),
         framebuffer::tests(),
+        symbols::tests(),
         desk::tests(),
         damaged::tests(),
         defects::tests(),

@@ -3,8 +3,8 @@
 use super::booted::Booted;
 use super::run_folder::RunFolder;
 use crate::bare_metal::{
-    ACPI_KERNEL, API_KERNEL, Builder, FOREIGN_KERNEL, FOREIGN_KERNEL_ANYWHERE, KERNEL, ODD_BIOS, Profile,
-    RECURSIVE_KERNEL, STAGE_FOLDER, TEST_KERNELS, TUTORIAL_KERNEL, both, read,
+    ACPI_KERNEL, API_KERNEL, BACKTRACE_KERNEL_ANYWHERE, Builder, FOREIGN_KERNEL, FOREIGN_KERNEL_ANYWHERE,
+    KERNEL, ODD_BIOS, Profile, RECURSIVE_KERNEL, STAGE_FOLDER, TEST_KERNELS, TUTORIAL_KERNEL, both, read,
 };
 use crate::checkout::Checkout;
 use crate::flatten::flatten;
@@ -35,6 +35,8 @@ pub(crate) struct Parts {
     pub(crate) kernel_release: PathBuf,
     /// The folder with the test kernels.
     pub(crate) test_kernels: PathBuf,
+    /// The folder with the one that shows a backtrace, as a static PIE.
+    pub(crate) test_kernels_anywhere: PathBuf,
     /// The folder with the tutorial's kernel and the archive to link others from.
     pub(crate) foreign_kernels: PathBuf,
     /// The same, with an archive that can be linked at any address.
@@ -65,7 +67,13 @@ impl Parts {
             || -> Result<_> {
                 let stages = builder.stages()?;
                 let odd_bios = builder.stage(&ODD_BIOS, STAGE_FOLDER)?;
-                Ok((stages, odd_bios, builder.kernels(&FOREIGN_KERNEL_ANYWHERE, Profile::Release)?))
+                let foreign = builder.kernels(&FOREIGN_KERNEL_ANYWHERE, Profile::Release)?;
+                Ok((
+                    stages,
+                    odd_bios,
+                    foreign,
+                    builder.kernels(&BACKTRACE_KERNEL_ANYWHERE, Profile::Release)?,
+                ))
             },
             || -> Result<_> {
                 Ok([
@@ -80,7 +88,7 @@ impl Parts {
                 ])
             },
         );
-        let ([stage1, stage2], odd_bios, foreign_kernels_anywhere) = stages?;
+        let ([stage1, stage2], odd_bios, foreign_kernels_anywhere, test_kernels_anywhere) = stages?;
         let [
             kernel_dev,
             kernel_release,
@@ -98,6 +106,7 @@ impl Parts {
             kernel_dev,
             kernel_release,
             test_kernels,
+            test_kernels_anywhere,
             foreign_kernels,
             kernels_of_0_9,
             kernels_of_0_11,

@@ -280,9 +280,20 @@ fn boot(
 
     let pieces = &loaded.pieces;
     let (regions, features) = (&told.regions, told.features);
-    let (config, file) = (&bundle.config, ramdisk.as_ref());
-    let order =
-        Order { regions, pieces, config, plan: &plan, file, boot_info_len: BootInfoRoom::LEN, features };
+    let files = [parts.ramdisk, parts.symbols].map(|told| told.range());
+    let files = files
+        .map(|range| range.start.wrapping_sub(plan.window_addr)..range.end.wrapping_sub(plan.window_addr));
+    let files: Vec<_> = files.into_iter().filter(|file| !file.is_empty()).collect();
+    let order = Order {
+        regions,
+        pieces,
+        config: &bundle.config,
+        plan: &plan,
+        files: &files,
+        boot_info_len: BootInfoRoom::LEN,
+        features,
+        framebuffer: &(0..0),
+    };
     let built = order.build(&mut frames)?;
     if loaded.kernel.writable_executable().is_none() {
         order.check(&built);

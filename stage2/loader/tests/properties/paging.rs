@@ -208,7 +208,7 @@ proptest! {
         features in features(),
         boot_info_pages in 1..20u64,
         framebuffer in framebuffer(),
-        file_len in prop::option::of(prop_oneof![Just(1), Just(PAGE), 1..4 * MIB]),
+        file_lens in vec(prop_oneof![Just(1), Just(PAGE), 1..4 * MIB], 0..3),
         wish in prop_oneof![Just(0), Just(GIB), Just(GIB + 2 * MIB), (0..2 * GIB).prop_map(|addr| addr / PAGE * PAGE)],
     ) {
         let kernel = kernel_pages.kernel();
@@ -219,13 +219,13 @@ proptest! {
             let mut frames = Frames::new(&mut map);
             let pieces = pieces(&kernel, &mut frames, wish + kernel_pages.base % MIB / PAGE * PAGE);
             let framebuffer = framebuffer_in(&regions, framebuffer);
-            let file = file_len.map(|len| take_file(&mut frames, len));
+            let files: Vec<_> = file_lens.iter().map(|&len| take_file(&mut frames, len)).collect();
             let order = Order {
                 regions: &regions,
                 pieces: &pieces,
                 config: &config,
                 plan: &plan,
-                file: file.as_ref(),
+                files: &files,
                 boot_info_len,
                 features,
                 framebuffer: &framebuffer,
@@ -278,7 +278,7 @@ fn order<'a>(regions: &'a Regions, pieces: &'a [KernelSegment]) -> Order<'a> {
         pieces,
         config: &KernelConfig::DEFAULT,
         plan: &PLAN,
-        file: None,
+        files: &[],
         boot_info_len: PAGE,
         features: FEATURES,
         framebuffer: &(0..0),
@@ -376,8 +376,8 @@ fn a_kernel_that_wants_nothing_besides_gets_nothing_besides() {
     for (file_len, file_pages) in [(None, 0), (Some(1), 1), (Some(PAGE), 1), (Some(3 * PAGE + 1), 4)] {
         let mut map = regions.clone();
         let mut frames = Frames::new(&mut map);
-        let file = file_len.map(|len| take_file(&mut frames, len));
-        let order = Order { config: &config, file: file.as_ref(), ..order(&regions, &pieces) };
+        let files: Vec<_> = file_len.map(|len| take_file(&mut frames, len)).into_iter().collect();
+        let order = Order { config: &config, files: &files, ..order(&regions, &pieces) };
         let built = order.build(&mut frames).unwrap_or_else(|error| panic!("{error}"));
         order.check(&built);
         let len: u64 = built.pages.iter().map(|page| page.len).sum();

@@ -25,8 +25,8 @@ pub(crate) struct Order<'a> {
     pub(crate) pieces: &'a [KernelSegment],
     pub(crate) config: &'a KernelConfig,
     pub(crate) plan: &'a AddressPlan,
-    /// Where a file that comes with the kernel lies, if there is one.
-    pub(crate) file: Option<&'a Range<u64>>,
+    /// Where the files lie that come with the kernel.
+    pub(crate) files: &'a [Range<u64>],
     pub(crate) boot_info_len: u64,
     pub(crate) features: PagingFeatures,
     /// What the screen shows, if not empty: no memory.
@@ -55,9 +55,11 @@ impl Order<'_> {
         if self.config.map_physical_memory {
             space.map_window(self.plan, self.pieces, self.framebuffer)?;
         } else {
-            let file =
-                self.file.map(|file| List::new(self.plan.window_addr + file.start, file.end - file.start));
-            space.map_file(self.plan, file.unwrap_or(List::EMPTY))?;
+            for file in self.files {
+                let told = List::new(self.plan.window_addr + file.start, file.end - file.start);
+                space.map_file(self.plan, told)?;
+            }
+            space.map_file(self.plan, List::EMPTY)?;
             space.map_framebuffer(self.plan, self.framebuffer.clone(), true)?;
         }
         space.map_first_mib(self.config.map_first_mib)?;
@@ -125,8 +127,8 @@ impl Order<'_> {
             });
         }
         if !self.config.map_physical_memory {
-            // Of all that would be in the window, the file and the framebuffer are there, to the ends of their last pages.
-            expected.extend(self.file.map(|file| Mapping {
+            // Of all that would be in the window, the files and the framebuffer are there, to the ends of their last pages.
+            expected.extend(self.files.iter().map(|file| Mapping {
                 virtual_addr: self.plan.window_addr + file.start,
                 physical_addr: file.start,
                 len: (file.end - file.start).next_multiple_of(PAGE),
