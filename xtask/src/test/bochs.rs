@@ -8,6 +8,7 @@ use super::Test;
 use super::booted::{BOUND, GLANCE, contains_wrapped};
 use super::desk::bad_kernel;
 use super::foreign::link;
+use super::kernel::reclaiming;
 use super::parts::Scene;
 use crate::bare_metal::read;
 use crate::bochs::{self, Bochs, Drive, Machine};
@@ -30,6 +31,11 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("bochs::cut_off_in_kernel", cut_off_in_kernel),
         Test::new("bochs::stack_has_room_to_spare", stack_has_room_to_spare),
         Test::new("bochs::framebuffer", framebuffer),
+        Test::new("bochs::reclaim", |scene| {
+            let mut booted = Booted::start(scene, &reclaiming(scene)?, Machine::default())?;
+            booted.wait_for("\nACPI reclaimable: ")?;
+            booted.wait_for("\ntest passed\n")
+        }),
     ];
     let on = |cpu| Machine { cpu, ..Machine::default() };
     for (name, machine) in [
@@ -50,6 +56,7 @@ pub(crate) fn tests() -> Vec<Test> {
         "bss_zeroed",
         "memory_regions",
         "physical_memory",
+        "without_both",
         "frame_allocator",
         "exceptions",
         "firmware",

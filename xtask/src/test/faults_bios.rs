@@ -378,7 +378,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 /// An RSDP of revision 0 for where [`odd_bios::RSDP_OFFSET`] is, whose bytes sum to `sum`. Its RSDT seems to begin in itself.
 fn rsdp(sum: u8) -> [u8; odd_bios::RSDP_LEN] {
-    const OEM_ID_ADDR: u32 = 0x9_fc00 + odd_bios::RSDP_OFFSET as u32 + 9;
+    const OEM_ID_ADDR: u32 = 0x9_fc00 + odd_bios::RSDP_OFFSET + 9;
     let mut bytes = [0; odd_bios::RSDP_LEN];
     bytes[..8].copy_from_slice(b"RSD PTR ");
     bytes[9..15].copy_from_slice(b"RSDT  ");

@@ -212,10 +212,11 @@ fn api_wishes_that_cannot_be_met(scene: &Scene) -> Result<()> {
 
 /// A kernel of ours whose `config!` is that of a later boot-info.
 fn config_of_another_version(scene: &Scene) -> Result<()> {
-    const START: [u32; 3] = [9, KernelConfigNote::DESCRIPTOR_LEN as u32, KernelConfigNote::KIND];
     const VERSION_OFFSET: usize = 24;
     let mut kernel = read(&scene.parts.test_kernels.join("config_in_source"))?;
-    let start = START.map(u32::to_le_bytes).concat();
+    // Bytes of the owner's name and of the descriptor, and the note's type.
+    let start = [9, u32::try_from(KernelConfigNote::DESCRIPTOR_LEN)?, KernelConfigNote::KIND];
+    let start = start.map(u32::to_le_bytes).concat();
     let notes: Vec<_> = (0..kernel.len()).filter(|&offset| kernel[offset..].starts_with(&start)).collect();
     ensure!(notes.len() == 2, "notes at {notes:x?}, expected one and its copy");
     for offset in notes {

@@ -366,7 +366,9 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     match target {
         "e820" => vec![memory_of_a_pc(1), memory_of_a_pc(0)],
         "elf" => vec![[&0u32.to_le_bytes(), &*file].concat()],
-        "bundle" => vec![bundle_bytes(&file)[..layout::BUNDLE_HEADER_LEN as usize].to_vec()],
+        "bundle" => {
+            vec![bundle_bytes(&file, KernelConfig::DEFAULT)[..layout::BUNDLE_HEADER_LEN as usize].to_vec()]
+        }
         "plan" => {
             vec![plan_of(&[0xffff_ffff_8020_0000], 0), plan_of(&[HIGHER_HALF + 0x10_0000, 0x9000], 1 << 10)]
         }
@@ -395,7 +397,12 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             let disk = [0, 3, 0, 0, 0, 0, 0, 127, 127, 0, 0, 200, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
             let cd = [0, 1, 0, 0, 0, 0, 1, 7, 1, 0xff, 7, 1, 2, 3, 4, 5, 6, 7, 50, 60, 70, 80, 90, 100];
             let network = [0, 0, 0, 0, 0, 0, 2, 3, 200, 0x55, 200, 10, 30, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-            let seed = |told: &[u8; Told::LEN], file: &[u8]| [&told[..], &bundle_bytes(file)].concat();
+            let nothing =
+                KernelConfig { map_physical_memory: false, map_first_mib: false, ..KernelConfig::DEFAULT };
+            let configured = |told: &[u8; Told::LEN], file: &[u8], config| {
+                [&told[..], &bundle_bytes(file, config)].concat()
+            };
+            let seed = |told: &[u8; Told::LEN], file: &[u8]| configured(told, file, KernelConfig::DEFAULT);
             vec![
                 seed(&disk, &file),
                 seed(&cd, &file),
@@ -403,6 +410,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
                 seed(&disk, &large_kernel()),
                 seed(&cd, &large_kernel()),
                 seed(&network, &large_kernel()),
+                configured(&disk, &file, nothing),
             ]
         }
         _ => Vec::new(),
@@ -410,8 +418,8 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
 }
 
 /// A bundle with a command line.
-fn bundle_bytes(file: &[u8]) -> Vec<u8> {
-    bundle_of(file, "log=debug \u{e9}".as_bytes(), KernelConfig::DEFAULT).1
+fn bundle_bytes(file: &[u8], config: KernelConfig) -> Vec<u8> {
+    bundle_of(file, "log=debug \u{e9}".as_bytes(), config).1
 }
 
 /// Segments of three pages at these addresses, with the window at so many GiB.

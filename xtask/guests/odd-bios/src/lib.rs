@@ -25,7 +25,7 @@ pub const RESIDENT_KIB: u16 = 16;
 pub const RSDP_LEN: usize = 20;
 
 /// Where in the extended BIOS data area it is put: behind what BIOSes keep there, in the first KiB.
-pub const RSDP_OFFSET: usize = 0x200;
+pub const RSDP_OFFSET: u32 = 0x200;
 
 /// What is odd about this BIOS.
 #[repr(C)]
