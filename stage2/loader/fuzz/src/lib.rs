@@ -129,6 +129,7 @@ pub fn plan(bytes: &[u8]) {
         } else {
             AddressWish::Default
         },
+        recursive_page_table: asked[13] & 1 != 0,
         ..KernelConfig::DEFAULT
     };
     let machine =

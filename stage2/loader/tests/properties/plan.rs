@@ -64,10 +64,11 @@ fn config() -> impl Strategy<Value = KernelConfig> {
         .prop_map(|gib| slot_addr(gib / 512) + gib % 512 * GIB)
         .prop_filter("a wish that a bundle may hold", |&addr| is_window_addr(addr))
         .prop_map(AddressWish::Fixed);
-    (stack_len, prop_oneof![Just(AddressWish::Default), fixed]).prop_map(
-        |(stack_len, physical_memory_offset)| KernelConfig {
+    (stack_len, prop_oneof![Just(AddressWish::Default), fixed], any::<bool>()).prop_map(
+        |(stack_len, physical_memory_offset, recursive_page_table)| KernelConfig {
             stack_len,
             physical_memory_offset,
+            recursive_page_table,
             ..KernelConfig::DEFAULT
         },
     )

@@ -64,6 +64,7 @@ pub(crate) fn checked_plan(
         (Ok(_), Err(error)) => panic!("{error}: for {config:x?} on {machine:x?}"),
         (Ok(places), Ok(plan)) => {
             assert_eq!((plan.window_addr, plan.window_len), (places.window_addr, places.window_len));
+            assert_eq!(plan.recursive_index.map(u64::from), places.recursive_slot);
             check_apart(kernel, plan, machine);
             let first = plan.stack.bottom_addr - PAGE;
             let last = plan.boot_info_addr + (machine.boot_info_len - 1);
@@ -85,6 +86,8 @@ fn check_wish(wish: AddressWish, found: u64) {
 struct Places {
     window_addr: u64,
     window_len: u64,
+    /// The entry of the PML4 that leads to the PML4, where the kernel asks for one.
+    recursive_slot: Option<u64>,
     /// The entry of the PML4 that the loader has for itself.
     own_slot: u64,
 }
@@ -126,11 +129,16 @@ fn expected_places(kernel: &Kernel, config: &KernelConfig, machine: &Machine) ->
         }
     };
     let window = window_addr..=window_addr + (window_len - 1);
-    let own_slot = (256..512)
-        .rev()
-        .find(|&slot| !has_kernel(kernel, slot) && !meet(&slot_addrs(slot), &window))
-        .ok_or(BootError::NoRoom { what: Purpose::Stack, needed: config.stack_len })?;
-    Ok(Places { window_addr, window_len, own_slot })
+    let mut free_slots =
+        (256..512).rev().filter(|&slot| !has_kernel(kernel, slot) && !meet(&slot_addrs(slot), &window));
+    let mut recursive_slot = None;
+    if config.recursive_page_table {
+        let no_room = BootError::NoRoom { what: Purpose::PageTables, needed: SLOT_LEN };
+        recursive_slot = Some(free_slots.next().ok_or(no_room)?);
+    }
+    let no_room = BootError::NoRoom { what: Purpose::Stack, needed: config.stack_len };
+    let own_slot = free_slots.next().ok_or(no_room)?;
+    Ok(Places { window_addr, window_len, recursive_slot, own_slot })
 }
 
 /// Nothing overlaps, but for the kernel and the first MiB. All of it are addresses that the CPU has.
@@ -145,6 +153,7 @@ fn check_apart(kernel: &Kernel, plan: &AddressPlan, machine: &Machine) {
         ("the page above the stack", range(plan.stack.top_addr, PAGE)),
         ("the boot info", range(plan.boot_info_addr, machine.boot_info_len)),
     ];
+    things.extend(plan.recursive_index.map(|index| ("the PML4's own entry", slot_addrs(index.into()))));
     for (index, (name, thing)) in things.iter().enumerate() {
         let is_lower = *thing.end() < LOWER_HALF_END;
         assert!(is_lower || *thing.start() >= HIGHER_HALF, "{name} at {thing:x?} is not canonical");
