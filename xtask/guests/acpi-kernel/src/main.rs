@@ -11,12 +11,13 @@ use acpi::{AcpiError, AcpiHandler, AcpiTables, PhysicalMapping};
 use boot_info::{BootInfo, entry_point};
 use core::panic::PanicInfo;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
+use kernel::backtrace::Backtrace;
 use kernel::{console, println};
 
 entry_point!(kernel_main);
 
 fn kernel_main(boot_info: &'static BootInfo) -> ! {
-    kernel::init();
+    kernel::init(boot_info);
     match count_cpus(boot_info) {
         Ok(count) => println!("CPUs: {count}"),
         Err(error) => println!("CPUs: unknown, {error:?}"),
@@ -62,6 +63,6 @@ impl AcpiHandler for Window {
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    console::last_words(info);
+    console::last_words(info, Backtrace::here());
     kernel::halt()
 }
