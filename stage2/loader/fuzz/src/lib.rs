@@ -6,8 +6,8 @@ mod support;
 
 use boot_info::bootloader_api_0_11::ConfigNote;
 use boot_info::{
-    AddressWish, BootInfoParts, KernelConfig, KernelConfigNote, KernelNote, MemoryRegion, MemoryRegionKind,
-    SegmentRights,
+    AddressWish, BootInfoParts, Framebuffer, KernelConfig, KernelConfigNote, KernelNote, MemoryRegion,
+    MemoryRegionKind, SegmentRights,
 };
 use elf::abi::{PF_R, PF_W, PF_X, PT_LOAD};
 use elf::endian::LittleEndian;
@@ -17,6 +17,7 @@ use loader::boot_info_builder::BootInfoRoom;
 use loader::bundle::{Bundle, HeaderBytes, PIECES_MAX, Piece, reseal};
 use loader::checksum::checksum;
 use loader::e820::{Answer, ENTRIES_MAX, Regions, Reports, SIGNATURE, USABLE_END};
+use loader::edid::preferred_resolution;
 use loader::elf::{Kernel, headers_len};
 use loader::error::Purpose;
 use loader::frames::Frames;
@@ -24,6 +25,7 @@ use loader::load::{LoadedKernel, PhysicalMemory, load_besides, load_command_line
 use loader::paging::PagingFeatures;
 use loader::plan::{Machine, is_window_addr};
 use loader::relocate::relocate;
+use loader::vbe::ModeInfo;
 use loader::{BootError, e820};
 
 use support::address_plan::{HIGHER_HALF, LOWER_HALF_END, checked_plan, kernel_at};
@@ -59,6 +61,33 @@ pub fn e820(bytes: &[u8]) {
 /// Carry, EAX and EBX: of an entry that is not the last one, of the last one, at the end, and where they make no sense.
 const FLOW: [(bool, u32, u32); 4] =
     [(false, SIGNATURE, 1), (false, SIGNATURE, 0), (true, 0x8600, 0), (false, 0xe820, 1)];
+
+/// What a display tells of itself, with the right checksum, and what a video BIOS tells of a mode: 128 and 256 bytes.
+pub fn display(bytes: &[u8]) {
+    let Some((block, told)) = bytes.split_first_chunk::<128>() else { return };
+    let mut block = *block;
+    block[127] = block[..127].iter().fold(0, |sum: u8, &byte| sum.wrapping_sub(byte));
+    if let Some([width, height]) = preferred_resolution(&block) {
+        assert!((1..4096).contains(&width) && (1..4096).contains(&height));
+    }
+    let Some((info, _)) = told.split_first_chunk::<256>() else { return };
+    let info: ModeInfo = zerocopy::transmute!(*info);
+    for version in [0x0200, 0x0300] {
+        let Some(framebuffer) = info.framebuffer(version) else { continue };
+        let Framebuffer { width, height, bytes_per_row, bits_per_pixel, .. } = framebuffer;
+        let range = framebuffer.physical_range();
+        assert!(range.start >= 1 << 20 && range.end <= 4 << 30 && !range.is_empty());
+        assert!([24, 32].contains(&bits_per_pixel) && width > 0 && height > 0);
+        assert!(u64::from(bytes_per_row) >= u64::from(width) * u64::from(bits_per_pixel) / 8);
+        for (bits, shift) in [
+            (framebuffer.red_bits, framebuffer.red_shift),
+            (framebuffer.green_bits, framebuffer.green_shift),
+            (framebuffer.blue_bits, framebuffer.blue_shift),
+        ] {
+            assert!((1..=8).contains(&bits) && u32::from(bits) + u32::from(shift) <= bits_per_pixel.into());
+        }
+    }
+}
 
 /// A bundle's header, as it is and with the right checksum.
 pub fn bundle(bytes: &[u8]) {
@@ -369,6 +398,22 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "elf" => vec![[&0u32.to_le_bytes(), &*file].concat()],
         "bundle" => {
             vec![bundle_bytes(&file, KernelConfig::DEFAULT)[..layout::BUNDLE_HEADER_LEN as usize].to_vec()]
+        }
+        "display" => {
+            // A display of 1280x800, and a mode as QEMU's standard card has it.
+            let mut bytes = vec![0; 128 + 256];
+            bytes[1..7].fill(0xff);
+            bytes[54..62].copy_from_slice(&[0x64, 0x19, 0x00, 0x40, 0x51, 0x20, 0x30, 0x30]);
+            let mut put = |offset: usize, field: &[u8]| {
+                bytes[128 + offset..][..field.len()].copy_from_slice(field);
+            };
+            put(0, &[0x9b, 0]);
+            put(16, &[0, 0x10, 0, 4, 0, 3]);
+            put(25, &[32, 0, 6]);
+            put(31, &[8, 16, 8, 8, 8, 0]);
+            put(40, &[0, 0, 0, 0xfd]);
+            put(50, &[0, 0x10, 0, 0, 8, 16, 8, 8, 8, 0]);
+            vec![bytes]
         }
         "plan" => {
             vec![plan_of(&[0xffff_ffff_8020_0000], 0), plan_of(&[HIGHER_HALF + 0x10_0000, 0x9000], 1 << 10)]
