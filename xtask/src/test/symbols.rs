@@ -31,6 +31,12 @@ pub(crate) fn tests() -> Vec<Test> {
             shows_names(scene, "fault", "page fault (exception 14)")
         }),
         Test::new("symbols::names_at_a_random_address", names_at_a_random_address),
+        Test::new("symbols::names_where_physical_memory_is_not_mapped", |scene| {
+            let config = KernelConfig { map_physical_memory: false, ..KernelConfig::DEFAULT };
+            let boot = Boot { config, symbols: true, ..Boot::default() };
+            let (booted, serial) = breaks_down(scene, &image_of(scene, &scene.parts.test_kernels, &boot)?)?;
+            check_names(booted, &backtrace(&serial)?)
+        }),
         Test::new("symbols::addresses_without", addresses_without),
         Test::new("symbols::given_up", given_up),
         Test::new("symbols::damaged", |scene| {
