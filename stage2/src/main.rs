@@ -18,6 +18,7 @@ mod exceptions;
 mod firmware_tables;
 mod hand_off;
 mod heap;
+mod high_memory;
 mod optional_part;
 mod physical_memory;
 mod port;

@@ -50,6 +50,8 @@ impl Checksum {
 
     /// Adds the next bytes. A last word that is cut short is filled up with zeros, so that only the last piece may have
     /// a length that is no multiple of 4.
+    // Called, not unfolded, wherever bytes arrive: stage2 is smaller for it.
+    #[inline(never)]
     pub fn update(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks();
         for word in words {

@@ -162,7 +162,7 @@ pub enum BootError {
 
     // E60 to E69: memory.
     #[error(
-        "E60: out of memory: {what} needs {needed} KiB, {free} KiB are free from 1 MiB to 4 GiB; give the machine more"
+        "E60: out of memory: {what} needs {needed} KiB, {free} KiB are free for it; give the machine more"
     )]
     OutOfMemory { what: Purpose, needed: u64, free: u64 },
     #[error("E61: memory too fragmented: more than {expected} pieces")]
@@ -235,6 +235,13 @@ impl fmt::Display for Purpose {
             Self::FirstMib => "first MiB",
             Self::PhysicalMemory => "physical-memory window",
         })
+    }
+}
+
+impl Purpose {
+    /// Whether memory for it has to lie below 4 GiB, where the loader has pointers to it.
+    pub(crate) fn is_low(self) -> bool {
+        !matches!(self, Self::Kernel | Self::Ramdisk | Self::Symbols | Self::Stack)
     }
 }
 

@@ -1,17 +1,37 @@
 //! Physical memory for the kernel and for what it is handed: whole pages, taken from the usable regions of the
-//! memory map, from 1 MiB up to the 4 GiB that 32-bit code reaches. The map tells at any time what was taken.
+//! memory map, from 1 MiB up. The map tells at any time what was taken.
+//!
+//! The loader's 32-bit code has pointers to what lies below 4 GiB. Page tables and boot info lie there; the kernel's own
+//! memory lies above where there is not enough below.
 
 use crate::e820::{REGIONS_MAX, Regions};
 use crate::error::{BootError, Purpose, Result};
 use alloc::boxed::Box;
 use boot_info::{MemoryRegion, MemoryRegionKind};
 use core::ops::Range;
+use core::slice::Iter;
 use x86_64::PhysAddr;
 use x86_64::structures::paging::{FrameAllocator, PhysFrame, Size4KiB};
 
 const PAGE: u64 = layout::PAGE_LEN as u64;
-const LOWEST: u64 = layout::FIRST_MIB_END as u64;
-const HIGHEST: u64 = 1 << 32;
+
+/// Where the memory ends that 32-bit code has pointers to.
+pub const LOW_END: u64 = 1 << 32;
+
+/// So much is left below 4 GiB for what has to lie there, as long as the rest has room above: the boot info, and page
+/// tables for 1 TiB by pages of 2 MiB, with some to spare.
+pub const LOW_KEPT: u64 = 6 << 20;
+
+/// Where memory is looked for, from the lowest address up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Area {
+    /// From 1 MiB to 4 GiB.
+    Low,
+    /// From 4 GiB on.
+    High,
+    /// On one side of 4 GiB or on the other.
+    Any,
+}
 
 /// What is free, and what has been taken.
 pub struct Frames<'map> {
@@ -33,85 +53,101 @@ impl<'map> Frames<'map> {
         self.map
     }
 
+    /// Where to look for `len` bytes.
+    #[must_use]
+    pub fn area(&self, len: u64, purpose: Purpose) -> Area {
+        let is_scarce = || self.free_len(Area::Low).saturating_sub(LOW_KEPT) < len;
+        if purpose.is_low() {
+            Area::Low
+        } else if is_scarce() && self.find(Area::High, len).is_some() {
+            Area::High
+        } else {
+            Area::Any
+        }
+    }
+
     /// Takes `len` bytes, whole pages, in one piece.
     ///
     /// # Errors
     /// `OutOfMemory` when no free range is long enough, `TooFragmented` when the map has no room left.
     pub fn take_whole(&mut self, len: u64, kind: MemoryRegionKind, purpose: Purpose) -> Result<u64> {
-        let start = self.find(len).ok_or_else(|| self.out_of_memory(len, purpose))?;
-        self.take(start..start + len, kind)?;
-        Ok(start)
+        let area = self.area(len, purpose);
+        Ok(self.take_best(area, 0, [len, len], kind, purpose)?.start)
     }
 
-    /// Takes up to `len` bytes, whole pages: at `wish` where that range is free, else the first range that is long
-    /// enough, else the longest there is.
+    /// Takes up to `len` bytes, whole pages, in an area: at `wish` where that range is free, else the first range that is
+    /// long enough, else the longest there is.
     ///
     /// # Errors
     /// `OutOfMemory` when nothing is free, `TooFragmented` when the map has no room left.
     pub fn take_some(
         &mut self,
+        area: Area,
         wish: u64,
         len: u64,
         kind: MemoryRegionKind,
         purpose: Purpose,
     ) -> Result<Range<u64>> {
+        self.take_best(area, wish, [PAGE, len], kind, purpose)
+    }
+
+    /// Takes as many bytes as there are in one piece: at `wish` where the most are free, else in the first range that has so
+    /// many, else in the longest there is.
+    // Called, not unfolded: stage2 is smaller for it.
+    #[inline(never)]
+    fn take_best(
+        &mut self,
+        area: Area,
+        wish: u64,
+        [least, most]: [u64; 2],
+        kind: MemoryRegionKind,
+        purpose: Purpose,
+    ) -> Result<Range<u64>> {
         let mut best = 0..0;
-        for free in self.free() {
-            if free.contains(&wish) && free.end - wish >= len {
-                best = wish..free.end;
+        for free in self.free(area) {
+            if free.contains(&wish) && free.end - wish >= most {
+                best = wish..wish + most;
                 break;
             }
-            let best_len = best.end - best.start;
-            if best_len < len && best_len < free.end - free.start {
-                best = free;
+            let len = most.min(free.end - free.start);
+            if len > best.end - best.start {
+                best = free.start..free.start + len;
             }
         }
-        if best.is_empty() {
-            return Err(self.out_of_memory(len, purpose));
+        let found = best.end - best.start;
+        if found < least {
+            return Err(out_of_memory(purpose, most, found));
         }
-        let range = best.start..best.end.min(best.start + len);
-        self.take(range.clone(), kind)?;
-        Ok(range)
+        self.take(best.clone(), kind)?;
+        Ok(best)
     }
 
-    /// The start of the first free range of at least `len` bytes.
+    /// The start of the first free range of at least `len` bytes in an area.
     #[must_use]
-    pub fn find(&self, len: u64) -> Option<u64> {
-        self.find_congruent(len, 0, PAGE)
+    pub fn find(&self, area: Area, len: u64) -> Option<u64> {
+        self.find_congruent(area, len, 0, PAGE)
     }
 
-    /// The first address in a free range from which `len` bytes are free, and which is `addr` modulo `modulus`, a power of
-    /// two.
+    /// The first address in a free range of an area from which `len` bytes are free, and which is `addr` modulo `modulus`,
+    /// a power of two.
     #[must_use]
-    pub fn find_congruent(&self, len: u64, addr: u64, modulus: u64) -> Option<u64> {
-        self.free().find_map(|free| {
+    pub fn find_congruent(&self, area: Area, len: u64, addr: u64, modulus: u64) -> Option<u64> {
+        self.free(area).find_map(|free| {
             let start = free.start + (addr.wrapping_sub(free.start) & (modulus - 1));
             (start < free.end && free.end - start >= len).then_some(start)
         })
     }
 
-    /// The error for `len` bytes that cannot be had: they are not free, or the map has no room left.
+    /// Number of bytes that are free in an area.
     #[must_use]
-    pub fn out_of_memory(&self, len: u64, what: Purpose) -> Box<BootError> {
-        if self.find(len).is_some() {
-            return BootError::TooFragmented { expected: REGIONS_MAX }.into();
-        }
-        BootError::OutOfMemory { what, needed: len.div_ceil(1024), free: self.free_len() / 1024 }.into()
+    pub fn free_len(&self, area: Area) -> u64 {
+        self.free(area).map(|free| free.end - free.start).sum()
     }
 
-    /// Number of bytes that are free.
-    #[must_use]
-    pub fn free_len(&self) -> u64 {
-        self.free().map(|free| free.end - free.start).sum()
-    }
-
-    /// The free ranges, from the lowest up.
-    fn free(&self) -> impl Iterator<Item = Range<u64>> {
-        self.map
-            .iter()
-            .filter(|region| region.kind == MemoryRegionKind::USABLE)
-            .map(|region| region.start_addr.max(LOWEST)..region.end_addr.min(HIGHEST))
-            .filter(|range| !range.is_empty())
+    /// The free ranges of an area, from the lowest up.
+    fn free(&self, area: Area) -> impl Iterator<Item = Range<u64>> {
+        let mut regions = self.map.iter();
+        core::iter::from_fn(move || next_free(&mut regions, area))
     }
 
     /// Gives a free range another kind.
@@ -145,6 +181,26 @@ impl<'map> Frames<'map> {
             self.map.remove(index);
         }
     }
+}
+
+/// The next one of the regions that is usable, as far as it lies in an area.
+// Called, not unfolded, wherever memory is looked for: stage2 is smaller for it.
+#[inline(never)]
+fn next_free(regions: &mut Iter<'_, MemoryRegion>, area: Area) -> Option<Range<u64>> {
+    let lowest = if area == Area::High { LOW_END } else { layout::FIRST_MIB_END.into() };
+    regions.find_map(|region| {
+        let start = region.start_addr.max(lowest);
+        let is_low = start < LOW_END;
+        // What reaches across 4 GiB, as on no PC, is low.
+        let end = if is_low { region.end_addr.min(LOW_END) } else { region.end_addr };
+        let is_free = region.kind == MemoryRegionKind::USABLE && (is_low || area != Area::Low);
+        (is_free && start < end).then_some(start..end)
+    })
+}
+
+/// The error for `needed` bytes that cannot be had.
+pub(crate) fn out_of_memory(what: Purpose, needed: u64, free: u64) -> Box<BootError> {
+    BootError::OutOfMemory { what, needed: needed.div_ceil(1024), free: free / 1024 }.into()
 }
 
 // SAFETY: every frame is handed out once: `take` removes it from what is free.

@@ -5,7 +5,7 @@ use crate::bundle::{Bundle, Piece, PieceKind};
 use crate::checksum::Checksum;
 use crate::elf::{Kernel, PAGE_RUNS_MAX};
 use crate::error::{BootError, Purpose, Result};
-use crate::frames::Frames;
+use crate::frames::{Area, Frames, LOW_END, out_of_memory};
 use crate::plan::LARGE_PAGE;
 use crate::reader::Reader;
 use arrayvec::ArrayVec;
@@ -19,13 +19,16 @@ const PAGE: u64 = layout::PAGE_LEN as u64;
 
 /// Physical memory to load to.
 pub trait PhysicalMemory {
-    /// Copies `bytes` to the physical addresses from `addr` on.
+    /// Copies `bytes` to the physical addresses from `addr` on: at most [`LARGE_PAGE`] where they lie at or above [`LOW_END`].
     fn write(&mut self, addr: u64, bytes: &[u8]);
 
     /// Fills `len` bytes from `addr` on with zeros.
     fn zero(&mut self, addr: u64, len: u64);
 
-    /// The `len` bytes from `addr` on, which were written before.
+    /// Fills `target` with the bytes from `addr` on, which were written before: at most [`LARGE_PAGE`], as above.
+    fn read(&self, addr: u64, target: &mut [u8]);
+
+    /// The `len` bytes from `addr` on, which were written before and lie below [`LOW_END`].
     fn bytes(&self, addr: u64, len: u64) -> &[u8];
 }
 
@@ -58,32 +61,10 @@ pub fn load_kernel(
 ) -> Result<()> {
     loaded.place(frames)?;
     loaded.zero_what_the_file_leaves(memory);
-    let mut checksum = Checksum::new();
-    let mut offset = 0;
-    while offset < file.len {
-        let run = loaded.run_from(offset, file.len);
-        // Whole sectors, so that the checksum goes on with a whole word behind them.
-        let is_last = offset + run.len == file.len;
-        let len = if is_last { run.len } else { run.len - run.len % u64::from(layout::SECTOR_LEN) };
-        if let Some(target_addr) = run.physical_addr
-            && len > 0
-        {
-            let len = reader.read_to(file.offset + offset, len, target_addr)?;
-            if len > 0 {
-                checksum.update(memory.bytes(target_addr, len));
-                offset += len;
-                continue;
-            }
-        }
-        let chunk = reader.read(file.offset + offset, file.len - offset)?;
-        checksum.update(chunk);
-        loaded.write(memory, offset, chunk);
-        offset += chunk.len() as u64;
-    }
-    check(&checksum, PieceKind::Kernel, file)
+    load(reader, memory, PieceKind::Kernel, file, &Target::Kernel(loaded))
 }
 
-/// Reads a piece to memory that was taken for it, all in one run, and checks that it is what was written.
+/// Reads a piece to memory below 4 GiB that was taken for it, all in one run, and checks that it is what was written.
 ///
 /// # Errors
 /// E11 to E13 from the reader, E25.
@@ -96,22 +77,75 @@ pub fn load_piece<'memory>(
     piece: &Piece,
     target_addr: u64,
 ) -> Result<&'memory [u8]> {
+    load(reader, memory, what, piece, &Target::Run(target_addr))?;
+    Ok(memory.bytes(target_addr, piece.len))
+}
+
+/// Where the bytes of a piece go.
+enum Target<'a> {
+    /// To the frames of the kernel.
+    Kernel(&'a LoadedKernel),
+    /// To the physical addresses from here on.
+    Run(u64),
+}
+
+impl Target<'_> {
+    /// The bytes of the piece from `offset` on that stay together, up to `end` at most.
+    fn run_from(&self, offset: u64, end: u64) -> FileRun {
+        match self {
+            Self::Kernel(loaded) => loaded.run_from(offset, end),
+            Self::Run(addr) => FileRun { len: end - offset, physical_addr: Some(addr + offset) },
+        }
+    }
+
+    /// Copies a chunk of the piece, which starts at `offset` there, to where it goes.
+    fn write(&self, memory: &mut impl PhysicalMemory, offset: u64, chunk: &[u8]) {
+        match self {
+            Self::Kernel(loaded) => loaded.write(memory, offset, chunk),
+            Self::Run(addr) => memory.write(addr + offset, chunk),
+        }
+    }
+}
+
+/// Reads a piece to where it goes, and checks that it is what was written.
+// A stack frame of its own: stage2 is smaller for it.
+#[inline(never)]
+fn load(
+    reader: &mut impl Reader,
+    memory: &mut impl PhysicalMemory,
+    what: PieceKind,
+    piece: &Piece,
+    target: &Target<'_>,
+) -> Result<()> {
+    let mut checksum = Checksum::new();
     let mut offset = 0;
     while offset < piece.len {
-        let (target_addr, left) = (target_addr + offset, piece.len - offset);
-        let mut len = reader.read_to(piece.offset + offset, left, target_addr)?;
-        if len == 0 {
-            let chunk = reader.read(piece.offset + offset, left)?;
-            memory.write(target_addr, chunk);
-            len = chunk.len() as u64;
+        let run = target.run_from(offset, piece.len);
+        // Whole sectors, so that the checksum goes on with a whole word behind them.
+        let is_last = offset + run.len == piece.len;
+        let len = if is_last { run.len } else { run.len - run.len % u64::from(layout::SECTOR_LEN) };
+        if let Some(target_addr) = run.physical_addr
+            && target_addr < LOW_END
+            && len > 0
+        {
+            let len = reader.read_to(piece.offset + offset, len, target_addr)?;
+            if len > 0 {
+                checksum.update(memory.bytes(target_addr, len));
+                offset += len;
+                continue;
+            }
         }
-        offset += len;
+        let chunk = reader.read(piece.offset + offset, (piece.len - offset).min(LARGE_PAGE))?;
+        checksum.update(chunk);
+        target.write(memory, offset, chunk);
+        offset += chunk.len() as u64;
     }
-    let bytes = memory.bytes(target_addr, piece.len);
-    let mut checksum = Checksum::new();
-    checksum.update(bytes);
-    check(&checksum, what, piece)?;
-    Ok(bytes)
+    let (found, expected) = (checksum.value(), piece.checksum);
+    if found == expected {
+        Ok(())
+    } else {
+        Err(BootError::PieceDamaged { what, len: piece.len, found, expected }.into())
+    }
 }
 
 /// Reads the command line, if there is one, to its place in the boot info, and gives its length.
@@ -150,38 +184,29 @@ pub fn load_besides(
     window_addr: u64,
     parts: &mut BootInfoParts,
 ) -> Result<()> {
-    let mut load = |what, kind, purpose, piece: &Option<Piece>, told: &mut List<u8>| -> Result<()> {
+    let mut load_one = |what, kind, purpose, piece: &Option<Piece>, told: &mut List<u8>| -> Result<()> {
         let Some(piece) = piece else { return Ok(()) };
         let len = piece.len.saturating_add(PAGE - 1) / PAGE * PAGE;
         let addr = frames.take_whole(len, kind, purpose)?;
         memory.zero(addr + piece.len, len - piece.len);
-        load_piece(reader, memory, what, piece, addr)?;
+        load(reader, memory, what, piece, &Target::Run(addr))?;
         *told = List::new(window_addr + addr, piece.len);
         Ok(())
     };
-    load(
+    load_one(
         PieceKind::Ramdisk,
         MemoryRegionKind::RAMDISK,
         Purpose::Ramdisk,
         &bundle.ramdisk,
         &mut parts.ramdisk,
     )?;
-    load(
+    load_one(
         PieceKind::Symbols,
         MemoryRegionKind::BOOTLOADER,
         Purpose::Symbols,
         &bundle.symbols,
         &mut parts.symbols,
     )
-}
-
-fn check(checksum: &Checksum, what: PieceKind, piece: &Piece) -> Result<()> {
-    let (found, expected) = (checksum.value(), piece.checksum);
-    if found == expected {
-        Ok(())
-    } else {
-        Err(BootError::PieceDamaged { what, len: piece.len, found, expected }.into())
-    }
 }
 
 /// Bytes of the kernel's file that follow each other in memory, too.
@@ -197,25 +222,27 @@ impl LoadedKernel {
     /// has room for that, one that large pages can bridge if possible; else wherever there is room.
     fn place(&mut self, frames: &mut Frames<'_>) -> Result<()> {
         let page_runs = &self.kernel.page_runs;
+        let needed = page_runs.iter().map(|run| run.len).fold(0, u64::saturating_add);
+        let free = frames.free_len(Area::Any);
+        if needed > free {
+            return Err(out_of_memory(Purpose::Kernel, needed, free));
+        }
+        let area = frames.area(needed, Purpose::Kernel);
         let (first, last) = (page_runs[0], page_runs[page_runs.len() - 1]);
         let span = last.virtual_addr + last.len - first.virtual_addr;
         let start = frames
             // Where the physical addresses are the virtual ones modulo this, segments can be mapped by large pages.
-            .find_congruent(span, first.virtual_addr, LARGE_PAGE)
-            .or_else(|| frames.find(span))
+            .find_congruent(area, span, first.virtual_addr, LARGE_PAGE)
+            .or_else(|| frames.find(area, span))
             .unwrap_or(0);
         // What is added to a virtual address, modulo 2^64, to get the physical address that is wished for.
         let mut distance = start.wrapping_sub(first.virtual_addr);
-        let needed = page_runs.iter().map(|run| run.len).fold(0, u64::saturating_add);
-        if needed > frames.free_len() {
-            return Err(frames.out_of_memory(needed, Purpose::Kernel));
-        }
         self.pieces.clear();
         for run in page_runs {
             let (mut virtual_addr, mut len) = (run.virtual_addr, run.len);
             while len > 0 {
                 let wish = virtual_addr.wrapping_add(distance);
-                let range = frames.take_some(wish, len, MemoryRegionKind::KERNEL, Purpose::Kernel)?;
+                let range = frames.take_some(area, wish, len, MemoryRegionKind::KERNEL, Purpose::Kernel)?;
                 let piece = KernelSegment {
                     virtual_addr,
                     physical_addr: range.start,
@@ -294,19 +321,21 @@ impl LoadedKernel {
         }
     }
 
-    /// Reads bytes of the loaded kernel; false where one of them is not the kernel's.
+    /// Reads bytes of the loaded kernel, [`LARGE_PAGE`] at most; false where one of them is not the kernel's.
+    #[expect(clippy::cast_possible_truncation, reason = "a part of the bytes at hand")]
     pub fn read(&self, memory: &impl PhysicalMemory, virtual_addr: u64, target: &mut [u8]) -> bool {
         let mut len = 0;
         let Some(end) = virtual_addr.checked_add(target.len() as u64) else { return false };
         for (physical_addr, part) in self.physical(virtual_addr..end) {
-            let bytes = memory.bytes(physical_addr, part.end - part.start);
-            target[len..len + bytes.len()].copy_from_slice(bytes);
-            len += bytes.len();
+            // No longer than `target`.
+            let part_len = (part.end - part.start) as usize;
+            memory.read(physical_addr, &mut target[len..len + part_len]);
+            len += part_len;
         }
         len == target.len()
     }
 
-    /// Writes bytes of the loaded kernel; false where one of them is not the kernel's.
+    /// Writes bytes of the loaded kernel, [`LARGE_PAGE`] at most where that may lie high; false where one of them is not the kernel's.
     #[expect(clippy::cast_possible_truncation, reason = "a part of the bytes at hand")]
     pub fn overwrite(&self, memory: &mut impl PhysicalMemory, virtual_addr: u64, bytes: &[u8]) -> bool {
         let mut rest = bytes;

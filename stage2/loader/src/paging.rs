@@ -194,11 +194,14 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
     ///
     /// # Errors
     /// `OutOfMemory`, `AlreadyMapped`.
+    // A stack frame of its own: stage2 is smaller for it.
+    #[inline(never)]
     pub fn map_stack(&mut self, stack: StackLocation) -> Result<()> {
         let mut addr = stack.bottom_addr;
         while addr < stack.top_addr {
             let left = stack.top_addr - addr;
-            let range = self.frames.take_some(0, left, MemoryRegionKind::BOOTLOADER, Purpose::Stack)?;
+            let area = self.frames.area(left, Purpose::Stack);
+            let range = self.frames.take_some(area, 0, left, MemoryRegionKind::BOOTLOADER, Purpose::Stack)?;
             let taken = range.end - range.start;
             self.map(addr, range, self.data(), Purpose::Stack)?;
             addr += taken;

@@ -36,7 +36,7 @@ bios_call_leave:
     mov gs, ax
     mov ss, ax
     mov eax, cr0
-    and eax, ~{protected_mode}
+    and eax, ~({protected_mode} | {paging}) // paging is on when an exception comes from amidst a copy to high memory
     .global bios_call_clear_pe
 bios_call_clear_pe:
     mov cr0, eax

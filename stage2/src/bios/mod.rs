@@ -71,6 +71,7 @@ global_asm!(
     include_str!("call.s"),
     gdt_pointer = sym GDT_POINTER,
     protected_mode = const Cr0Flags::PROTECTED_MODE_ENABLE.bits(),
+    paging = const Cr0Flags::PAGING.bits(),
     code16 = const CODE16,
     data16 = const DATA16,
     code32 = const CODE32,

@@ -26,9 +26,9 @@ pub(super) fn planned(file: &[u8], config: &KernelConfig) -> Result<(Kernel, Add
     Ok((kernel, plan))
 }
 
-/// Loads a position-independent kernel and relocates it, as far as machines can have memory for it.
+/// Loads a position-independent kernel and relocates it, unless it is too large to be tried here.
 fn check_relocations(file: &[u8], kernel: Kernel) -> Result<()> {
-    /// The loader loads below this address.
+    /// All of it is address space, and memory as far as something is written.
     const MEMORY_MAX: u64 = 4 << 30;
     let needed = kernel.page_runs.iter().fold(0, |sum: u64, run| sum.saturating_add(run.len));
     if !kernel.is_position_independent || needed > MEMORY_MAX {
@@ -67,6 +67,10 @@ impl PhysicalMemory for Memory {
 
     fn zero(&mut self, addr: u64, len: u64) {
         self.range(addr, len).fill(0);
+    }
+
+    fn read(&self, addr: u64, target: &mut [u8]) {
+        target.copy_from_slice(self.bytes(addr, target.len() as u64));
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the host's addresses have 64 bits")]

@@ -37,7 +37,7 @@ const NO_EXTENDED_FEATURES: &str = "boot error E03: no long mode on this CPU (CP
 /// Memory, the machine's other options, the kernel's size in MiB, and what is said.
 const MEMORY: &[(&str, &str, u64, &str)] = &[
     ("1M", "pc", 0, "boot error E60: out of memory: kernel needs "),
-    ("1M", "pc", 0, " KiB, 0 KiB are free from 1 MiB to 4 GiB; give the machine more"),
+    ("1M", "pc", 0, " KiB, 0 KiB are free for it; give the machine more"),
     ("4M", "pc", 0, "Hello World!"),
     ("4M", "pc", 2, "Hello World!"),
     ("4M", "pc", 3, "boot error E60: out of memory: "),
@@ -49,9 +49,11 @@ const MEMORY: &[(&str, &str, u64, &str)] = &[
     ("24M", "pc", 23, "boot error E60: out of memory: "),
     ("3584M", "pc", 512, "Hello World!"),
     ("5G", "pc", 512, "Hello World!"),
-    // The rest of the memory lies above 4 GiB, out of reach.
+    // The rest of the memory lies above 4 GiB.
     ("256M", "pc,max-ram-below-4g=64M", 32, "Hello World!"),
-    ("256M", "pc,max-ram-below-4g=64M", 100, "boot error E60: out of memory: kernel needs 1"),
+    ("256M", "pc,max-ram-below-4g=64M", 62, "Hello World!"),
+    ("256M", "pc,max-ram-below-4g=64M", 191, "Hello World!"),
+    ("256M", "pc,max-ram-below-4g=64M", 300, "boot error E60: out of memory: kernel needs 3"),
 ];
 
 pub(crate) fn tests() -> Vec<Test> {

@@ -203,7 +203,7 @@ impl Told {
 }
 
 /// Conventional memory; runs of so many pages from 1 MiB on, with one page between them, the first of them sixteenfold;
-/// and a bit more than a page at so many GiB.
+/// and a bit more than 60 pages at so many GiB.
 fn memory(high_gib: u64, runs: &[u8]) -> Regions {
     let mut reports = Reports::new();
     let mut report = |start, end| {
@@ -217,7 +217,7 @@ fn memory(high_gib: u64, runs: &[u8]) -> Regions {
         report(start, end);
         start = end + PAGE;
     }
-    report(high_gib << 30, (high_gib << 30) + PAGE + 1);
+    report(high_gib << 30, (high_gib << 30) + 60 * PAGE + 1);
     checked_overlay(&reports)
 }
 
@@ -304,7 +304,7 @@ fn boot(
         if let Some(piece) = piece {
             assert!(!is_damaged(piece), "damage in the {what}");
             let addr = told.range().start - plan.window_addr;
-            assert_eq!(memory.bytes(addr, piece.len), &bytes[place(piece.offset, piece.len)], "{what}");
+            assert_eq!(memory.all(addr, piece.len), &bytes[place(piece.offset, piece.len)], "{what}");
         }
     }
 

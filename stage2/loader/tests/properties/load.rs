@@ -17,7 +17,7 @@ use loader::checksum::checksum;
 use loader::e820::Regions;
 use loader::elf::Kernel;
 use loader::error::Purpose;
-use loader::frames::Frames;
+use loader::frames::{Area, Frames, LOW_END, LOW_KEPT};
 use loader::load::{
     LoadedKernel, PIECES_MAX, PhysicalMemory, load_besides, load_command_line, load_kernel, load_piece,
 };
@@ -126,13 +126,53 @@ fn memory(runs: &[(u64, u64)]) -> Regions {
     checked_overlay(&runs.iter().map(region).collect::<Vec<_>>())
 }
 
+/// Pages from 1 MiB to 4 GiB; and from there to 4 TiB.
+const LOW_PAGES: u64 = (LOW_END - layout::FIRST_MIB_END as u64) / PAGE;
+const HIGH_PAGES: u64 = (FAR_END - LOW_END) / PAGE;
+const FAR_END: u64 = 4 << 40;
+
+/// Runs from 1 MiB on, and sometimes others that follow a longer gap: from 4 GiB on, across it, or up to 4 TiB.
+fn spread(runs: impl Strategy<Value = Vec<(u64, u64)>> + Clone) -> impl Strategy<Value = Regions> {
+    let used = |runs: &[(u64, u64)]| runs.iter().map(|(gap, pages)| gap + pages).sum::<u64>();
+    let start = prop_oneof![
+        2 => Just(None),
+        1 => Just(Some(LOW_PAGES)),
+        1 => (LOW_PAGES - 40..LOW_PAGES).prop_map(Some),
+        1 => Just(Some(LOW_PAGES + HIGH_PAGES)),
+    ];
+    (runs.clone(), start, runs).prop_map(move |(mut runs, start, mut others)| {
+        if let Some(start) = start {
+            let end = LOW_PAGES + HIGH_PAGES;
+            others[0].0 += start.min(end - used(&others)) - used(&runs);
+            runs.extend(others);
+        }
+        memory(&runs)
+    })
+}
+
 fn fragments() -> impl Strategy<Value = Regions> {
-    vec((1..5u64, prop_oneof![1..4u64, 1..60u64]), 1..20).prop_map(|runs| memory(&runs))
+    spread(vec((1..5u64, prop_oneof![1..4u64, 1..60u64]), 1..10))
 }
 
 /// Runs around the length of a large page and of the kernels here, so that one lies well here and not there.
 fn large_fragments() -> impl Strategy<Value = Regions> {
-    vec((1..600u64, prop_oneof![1..100u64, 100..1200u64, 1200..5000u64]), 1..6).prop_map(|runs| memory(&runs))
+    spread(vec((1..600u64, prop_oneof![1..100u64, 100..1200u64, 1200..5000u64]), 1..4))
+}
+
+/// The free ranges of an area, each on one side of 4 GiB.
+fn free(regions: &Regions, area: Area) -> impl Iterator<Item = Range<u64>> {
+    let lowest = if area == Area::High { LOW_END } else { 0 };
+    regions
+        .iter()
+        .filter(|region| region.kind == MemoryRegionKind::USABLE)
+        .map(move |region| region.start_addr.max(lowest)..region.end_addr)
+        .map(|range| if range.start < LOW_END { range.start..range.end.min(LOW_END) } else { range })
+        .filter(move |range| !range.is_empty() && (range.start < LOW_END || area != Area::Low))
+}
+
+/// Where memory for so many bytes is looked for.
+fn area(regions: &Regions, len: u64, purpose: Purpose) -> Area {
+    Frames::new(&mut regions.clone()).area(len, purpose)
 }
 
 /// More than any kernel of these tests needs, in one piece.
@@ -182,7 +222,7 @@ proptest! {
     ) {
         let file = kernel.file();
         let mut machine = Machine::new(regions, &file, &habits);
-        let free = Frames::new(&mut machine.regions.clone()).free_len();
+        let free = free(&machine.regions, Area::Any).map(|range| range.end - range.start).sum();
         let needed = pages_len(&kernel);
         if needed > free {
             let (needed, free) = (needed / 1024, free / 1024);
@@ -203,14 +243,14 @@ proptest! {
         let pages = kernel.pages();
         let (first, last) = (*pages.keys().next().unwrap(), *pages.keys().last().unwrap());
         let span = last - first + PAGE;
-        // Every page from which as much memory is free as lies between the kernel's ends.
-        let fits: Vec<_> = regions.iter().flat_map(|region| {
-            let starts = (region.start_addr..region.end_addr).step_by(4096);
-            starts.filter(move |start| region.kind == MemoryRegionKind::USABLE && start + span <= region.end_addr)
+        // Every page where it may lie from which as much memory is free as lies between the kernel's ends.
+        let area = area(&regions, pages_len(&kernel), Purpose::Kernel);
+        let fits: Vec<_> = free(&regions, area).flat_map(|range| {
+            range.clone().step_by(4096).filter(move |start| start + span <= range.end)
         }).collect();
         let fits_large_pages = fits.iter().any(|start| start.abs_diff(first).is_multiple_of(LARGE_PAGE));
         let mut machine = Machine::new(regions, &file, &habits);
-        if pages_len(&kernel) > Frames::new(&mut machine.regions.clone()).free_len() {
+        if pages_len(&kernel) > free(&machine.regions, Area::Any).map(|range| range.end - range.start).sum() {
             return Ok(());
         }
         let loaded = machine.load_and_check(&kernel, &file);
@@ -275,22 +315,24 @@ proptest! {
         habits in habits(),
     ) {
         let (_, file) = simple_kernel(0x20_0000, 0x1000, 100);
-        let longest = regions.iter().filter(|region| region.kind == MemoryRegionKind::USABLE);
-        let longest = longest.map(MemoryRegion::len).max().unwrap_or(0);
-        let mut machine = Machine::new(regions, &file, &habits);
-        let free = Frames::new(&mut machine.regions.clone()).free_len() / 1024;
         let len = bytes.len().next_multiple_of(4096) as u64;
-        let piece = Some(machine.add(&bytes));
         let (what, kind) = if is_ramdisk {
-            machine.bundle.ramdisk = piece;
             (Purpose::Ramdisk, MemoryRegionKind::RAMDISK)
         } else {
-            machine.bundle.symbols = piece;
             (Purpose::Symbols, MemoryRegionKind::BOOTLOADER)
         };
+        let area = area(&regions, len, what);
+        let longest = free(&regions, area).map(|range| range.end - range.start).max().unwrap_or(0);
+        let mut machine = Machine::new(regions, &file, &habits);
+        let piece = Some(machine.add(&bytes));
+        if is_ramdisk {
+            machine.bundle.ramdisk = piece;
+        } else {
+            machine.bundle.symbols = piece;
+        }
         let (result, taken) = machine.load_besides();
         if len > longest {
-            let expected = BootError::OutOfMemory { what, needed: len / 1024, free };
+            let expected = BootError::OutOfMemory { what, needed: len / 1024, free: longest / 1024 };
             prop_assert_eq!(result, Err(expected.into()));
             return Ok(());
         }
@@ -302,7 +344,7 @@ proptest! {
         prop_assert_eq!(taken, [MemoryRegion::new(range.start, range.start + len, kind)]);
         let mut expected = bytes;
         expected.resize(usize::try_from(len).unwrap(), 0);
-        prop_assert_eq!(machine.memory.bytes(range.start, len), expected);
+        prop_assert_eq!(machine.memory.all(range.start, len), expected);
     }
 
     #[test]
@@ -416,6 +458,103 @@ fn a_kernel_that_may_lie_anywhere_lies_where_large_pages_can_map_it() {
     let (kernel, file) = simple_kernel(0xffff_ffff_8012_3000, 0x1000, 0x1000);
     let loaded = Machine::new(plenty(), &file, &of_a_disk()).load_and_check(&kernel, &file);
     assert_eq!(loaded.pieces[0].physical_addr, 0x12_3000, "the lowest address from 1 MiB on");
+}
+
+/// Usable memory in these ranges.
+fn usable(ranges: &[Range<u64>]) -> Regions {
+    let region = |range: &Range<u64>| MemoryRegion::new(range.start, range.end, MemoryRegionKind::USABLE);
+    checked_overlay(&ranges.iter().map(region).collect::<Vec<_>>())
+}
+
+#[test]
+fn the_kernel_and_its_ramdisk_lie_high_where_low_memory_is_scarce_and_only_there() {
+    let (kernel, file) = simple_kernel(0xffff_ffff_8020_0000, 0x1000, 20 * 4096);
+    let (needed, ramdisk) = (20 * PAGE, noise(7, 20 * 4096 - 5));
+    let enough = needed + LOW_KEPT;
+    for (low_len, high, lies_high) in [
+        (enough, LOW_END..FAR_END, false),
+        (enough - PAGE, LOW_END..FAR_END, true),
+        (needed - PAGE, LOW_END..LOW_END + needed, true),
+        (0, FAR_END - needed..FAR_END, true),
+        // There is no room above.
+        (enough - PAGE, LOW_END..LOW_END + needed - PAGE, false),
+        (needed, LOW_END..LOW_END, false),
+    ] {
+        let low = layout::FIRST_MIB_END.into()..u64::from(layout::FIRST_MIB_END) + low_len;
+        let regions = usable(&[low, high].into_iter().filter(|range| !range.is_empty()).collect::<Vec<_>>());
+        for habits in some_habits() {
+            let mut machine = Machine::new(regions.clone(), &file, &habits);
+            let loaded = machine.load_and_check(&kernel, &file);
+            assert!(loaded.pieces.iter().all(|piece| (piece.physical_addr >= LOW_END) == lies_high));
+            let mut machine = Machine::new(regions.clone(), &file, &habits);
+            machine.bundle.ramdisk = Some(machine.add(&ramdisk));
+            let [range, _] = machine.load_besides().0.unwrap();
+            assert_eq!(range.start >= LOW_END, lies_high);
+            assert_eq!(machine.memory.all(range.start, ramdisk.len() as u64), ramdisk);
+        }
+    }
+}
+
+#[test]
+fn a_kernel_that_fits_on_neither_side_of_4_gib_lies_on_both() {
+    let (kernel, file) = simple_kernel(0x20_0000, 0x1000, 30 * 4096);
+    let regions = usable(&[0x10_0000..0x10_0000 + 20 * PAGE, LOW_END..LOW_END + 10 * PAGE]);
+    for habits in some_habits() {
+        let loaded = Machine::new(regions.clone(), &file, &habits).load_and_check(&kernel, &file);
+        let places: Vec<_> = loaded.pieces.iter().map(|piece| (piece.physical_addr, piece.len)).collect();
+        assert_eq!(places, [(0x10_0000, 20 * PAGE), (LOW_END, 10 * PAGE)]);
+    }
+}
+
+#[test]
+fn a_machine_of_4_tib_takes_a_kernel_of_3_tib() {
+    const LEN: u64 = 3 << 40;
+    /// Remembers what was zeroed, without the bytes.
+    struct Zeroed(Vec<(u64, u64)>);
+    impl PhysicalMemory for Zeroed {
+        fn write(&mut self, addr: u64, bytes: &[u8]) {
+            assert!(bytes == [7; 100], "at {addr:#x}");
+        }
+        fn zero(&mut self, addr: u64, len: u64) {
+            self.0.push((addr, len));
+        }
+        fn read(&self, _: u64, _: &mut [u8]) {
+            unreachable!("nothing is read")
+        }
+        fn bytes(&self, _: u64, _: u64) -> &[u8] {
+            unreachable!("nothing is read")
+        }
+    }
+    let segment = SegmentSpec {
+        flags: PF_R | PF_X,
+        virtual_addr: 1 << 40,
+        file_offset: 0x1000,
+        file_len: 100,
+        memory_len: LEN,
+        align: PAGE,
+    };
+    let kernel = TestKernel::new(vec![segment], 1 << 40);
+    let mut file = kernel.file();
+    file[0x1000..0x1000 + 100].fill(7);
+    let mut machine = Machine::new(usable(&[0x10_0000..3 << 30, LOW_END..FAR_END]), &file, &of_a_disk());
+    let Machine { regions, bundle, source, .. } = &mut machine;
+    let mut frames = Frames::new(regions);
+    let mut loaded =
+        LoadedKernel { kernel: Kernel::parse(&file, file.len() as u64).unwrap(), ..LoadedKernel::EMPTY };
+    let mut memory = Zeroed(Vec::new());
+    load_kernel(source, &mut memory, &mut frames, &bundle.kernel, &mut loaded).unwrap();
+    assert_eq!(loaded.pieces.len(), 1);
+    assert_eq!((loaded.pieces[0].physical_addr, loaded.pieces[0].len), (LOW_END, LEN));
+    assert_eq!(memory.0, [(LOW_END + 100, LEN - 100)]);
+
+    let mut load_ramdisk = |len| {
+        bundle.ramdisk = Some(Piece { offset: 0, len, checksum: 0 });
+        load_besides(source, &mut memory, &mut frames, bundle, WINDOW, &mut { BootInfoParts::EMPTY })
+    };
+    let free = (FAR_END - LOW_END - LEN) / 1024;
+    let expected = BootError::OutOfMemory { what: Purpose::Ramdisk, needed: LEN / 1024, free };
+    assert_eq!(load_ramdisk(LEN), Err(expected.into()));
+    assert!(load_ramdisk(u64::MAX).is_err_and(|error| matches!(*error, BootError::OutOfMemory { .. })));
 }
 
 #[test]

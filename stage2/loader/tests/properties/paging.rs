@@ -87,9 +87,11 @@ fn kernel_pages() -> impl Strategy<Value = KernelPages> {
 /// Takes the frames of a kernel: at one distance, if there is room.
 fn pieces(kernel: &Kernel, frames: &mut Frames<'_>, mut wish: u64) -> Vec<KernelSegment> {
     let mut pieces = Vec::new();
+    let needed = kernel.page_runs.iter().map(|run| run.len).sum();
+    let area = frames.area(needed, Purpose::Kernel);
     for &PageRun { mut virtual_addr, mut len, rights } in &kernel.page_runs {
         while len > 0 {
-            let range = frames.take_some(wish, len, MemoryRegionKind::KERNEL, Purpose::Kernel);
+            let range = frames.take_some(area, wish, len, MemoryRegionKind::KERNEL, Purpose::Kernel);
             let range = range.unwrap_or_else(|error| panic!("{error}"));
             let part_len = range.end - range.start;
             let physical_addr = range.start;

@@ -5,7 +5,7 @@ use super::page_walk::{Arena, Mapping, MemoryType, joined, pages};
 use boot_info::{KernelConfig, KernelSegment, List, MemoryRegion, MemoryRegionKind, SegmentRights};
 use loader::e820::USABLE_END;
 use loader::error::Purpose;
-use loader::frames::Frames;
+use loader::frames::{Frames, LOW_END};
 use loader::paging::{AddressSpace, PagingFeatures};
 use loader::plan::AddressPlan;
 use std::collections::BTreeSet;
@@ -83,7 +83,9 @@ impl Order<'_> {
         for addr in &built.table_addrs {
             assert_eq!(kind_of(built, *addr), Some(MemoryRegionKind::BOOTLOADER), "a table at {addr:#x}");
             assert!(!built.boot_info.contains(addr), "a table in the boot info");
+            assert!(*addr < LOW_END, "a table at {addr:#x}, out of the loader's reach");
         }
+        assert!(built.boot_info.end <= LOW_END, "the boot info is out of the loader's reach");
         assert_eq!(built.table_addrs.len(), table_count(&built.pages), "no table maps nothing");
     }
 

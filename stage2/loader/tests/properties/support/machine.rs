@@ -4,8 +4,9 @@ use boot_info::{KernelConfig, KernelSegment, MemoryRegion, MemoryRegionKind};
 use loader::BootError;
 use loader::bundle::{Bundle, Piece, PieceKind};
 use loader::elf::headers_len;
-use loader::frames::Frames;
+use loader::frames::{Frames, LOW_END};
 use loader::load::{LoadedKernel, PhysicalMemory, load_kernel, load_piece};
+use loader::plan::LARGE_PAGE;
 use loader::reader::{Reader, SectorReader, Sectors};
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
@@ -151,7 +152,7 @@ impl Sectors for FakeDisk {
             return Ok(0);
         }
         let bytes = self.read_some(lba, count)?;
-        self.medium.borrow_mut().memory.write(target_addr, &bytes);
+        self.medium.borrow_mut().memory.write_by_pointer(target_addr, &bytes);
         Ok(bytes.len() as u64 / u64::from(self.sector_len()))
     }
 }
@@ -182,7 +183,7 @@ impl Reader for FakeBytes {
             return Ok(0);
         }
         let bytes = self.read_some(offset, len)?;
-        self.medium.borrow_mut().memory.write(target_addr, &bytes);
+        self.medium.borrow_mut().memory.write_by_pointer(target_addr, &bytes);
         Ok(bytes.len() as u64)
     }
 }
@@ -243,6 +244,19 @@ impl FakeMemory {
         self.pages.borrow().get(&addr).copied()
     }
 
+    /// As a reader of 32 bits does that writes to memory by itself.
+    fn write_by_pointer(&mut self, addr: u64, bytes: &[u8]) {
+        check_has_pointers(addr, bytes.len() as u64);
+        self.write(addr, bytes);
+    }
+
+    /// All bytes from an address on, wherever they lie.
+    pub(crate) fn all(&self, addr: u64, len: u64) -> Vec<u8> {
+        let pages = self.pages.borrow();
+        let page = |addr| pages.get(&addr).expect("bytes that were written before");
+        parts(addr, len).flat_map(|(addr, in_page, _)| page(addr)[in_page].to_vec()).collect()
+    }
+
     fn change(&self, addr: u64, len: u64, mut change: impl FnMut(&mut [u8], Range<usize>)) {
         let mut pages = self.pages.borrow_mut();
         for (page_addr, in_page, in_range) in parts(addr, len) {
@@ -253,6 +267,7 @@ impl FakeMemory {
 
 impl PhysicalMemory for FakeMemory {
     fn write(&mut self, addr: u64, bytes: &[u8]) {
+        check_is_in_reach(addr, bytes.len());
         self.change(addr, bytes.len() as u64, |part, range| part.copy_from_slice(&bytes[range]));
     }
 
@@ -260,12 +275,27 @@ impl PhysicalMemory for FakeMemory {
         self.change(addr, len, |part, _| part.fill(0));
     }
 
-    fn bytes(&self, addr: u64, len: u64) -> &[u8] {
-        let pages = self.pages.borrow();
-        let page = |addr| pages.get(&addr).expect("bytes that were written before");
-        let bytes = parts(addr, len).flat_map(|(addr, in_page, _)| page(addr)[in_page].to_vec()).collect();
-        self.handed_out.keep(bytes)
+    fn read(&self, addr: u64, target: &mut [u8]) {
+        check_is_in_reach(addr, target.len());
+        target.copy_from_slice(&self.all(addr, target.len() as u64));
     }
+
+    fn bytes(&self, addr: u64, len: u64) -> &[u8] {
+        check_has_pointers(addr, len);
+        self.handed_out.keep(self.all(addr, len))
+    }
+}
+
+/// Code of 32 bits has pointers to so many bytes from an address on.
+fn check_has_pointers(addr: u64, len: u64) {
+    assert!(addr + len <= LOW_END, "{len} bytes at {addr:#x} are out of reach for a pointer");
+}
+
+/// Where there are no pointers, the loader's window is no longer than a large page.
+fn check_is_in_reach(addr: u64, len: usize) {
+    let end = addr + len as u64;
+    assert!(end <= LOW_END || addr >= LOW_END, "{len} bytes at {addr:#x} are partly out of reach");
+    assert!(end <= LOW_END || len as u64 <= LARGE_PAGE, "{len} bytes at {addr:#x} are too many at once");
 }
 
 /// The pages that a range consists of: the address of each, the part of it, and the part's place in the range.
