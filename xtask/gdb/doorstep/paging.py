@@ -34,13 +34,18 @@ class Step:
     def is_page(self):
         return self.shift == 12 or (self.shift <= 30 and bool(self.entry & LARGE))
 
+    def physical(self, address):
+        """The physical address behind a virtual one, where this entry is a page."""
+        mask = (1 << self.shift) - 1
+        return self.entry & ADDRESS & ~mask | address & mask
 
-def walk(root, address, has_five_levels=False):
+
+def walk(root, address, levels=LEVELS[1:]):
     """The entries that lead from a root table (CR3) to an address: the last one is a
     page, or not present.
     """
     steps, table = [], root & ADDRESS
-    for name, shift in LEVELS if has_five_levels else LEVELS[1:]:
+    for name, shift in levels:
         index = address >> shift & 0x1FF
         entry_address = table + 8 * index
         step = Step(name, index, entry_address, cpu.read_physical_number(entry_address, 8), shift)
@@ -54,10 +59,7 @@ def walk(root, address, has_five_levels=False):
 def physical(root, address):
     """The physical address behind a virtual one, or None."""
     last = walk(root, address)[-1]
-    if not last.is_present:
-        return None
-    mask = (1 << last.shift) - 1
-    return last.entry & ADDRESS & ~mask | address & mask
+    return last.physical(address) if last.is_present else None
 
 
 def read_virtual(root, address, length):
@@ -86,7 +88,12 @@ def show(state, address):
         return
     root = state.control["CR3"]
     print(f"CR3   {root:#018x}")
-    steps = walk(root, address, state.has("CR4", "LA57"))
+    if state.has("EFER", "LMA"):
+        levels = LEVELS if state.has("CR4", "LA57") else LEVELS[1:]
+    else:
+        print("The loader's window to memory above 4 GiB: these tables are there for one copy.")
+        levels = LEVELS[2:]
+    steps = walk(root, address, levels)
     for step in steps:
         bits = cpu.bit_names(step.entry, ENTRY_BITS) if step.is_present else ["not present"]
         print(
@@ -99,8 +106,8 @@ def show(state, address):
         return
     size = {12: "4 KiB", 21: "2 MiB", 30: "1 GiB"}[last.shift]
     print(
-        f"{address:#x} is physical {physical(root, address):#x}, "
-        f"in a page of {size}: {rights(steps)}"
+        f"{address:#x} is physical {last.physical(address):#x}, "
+        f"in a page of {size}: {rights(steps if state.has('EFER', 'LMA') else steps[1:])}"
     )
 
 
