@@ -272,17 +272,24 @@ pub(crate) fn both<A, B: Send>(one: impl FnOnce() -> A, other: impl FnOnce() -> 
     })
 }
 
-/// More than a file may have that is read into memory: what the loader loads has to fit below 4 GiB.
+/// More than a file may have that is read into memory, but for a ramdisk.
 const FILE_MAX: u64 = 4 << 30;
 
 /// Reads a file; the error names it.
-///
-/// Only regular files are opened, for a FIFO waits for somebody who writes, and a device may have no end.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
-    read_at_most(path, FILE_MAX).with_context(|| format!("cannot read {}", path.display()))
+    let mut bytes = Vec::new();
+    append(path, FILE_MAX, "strip it", &mut bytes)?;
+    Ok(bytes)
 }
 
-fn read_at_most(path: &Path, max: u64) -> Result<Vec<u8>> {
+/// Reads a file of at most `max` bytes to behind others; the error names it, and the way out where it is longer.
+///
+/// Only regular files are opened, for a FIFO waits for somebody who writes, and a device may have no end.
+pub(crate) fn append(path: &Path, max: u64, way_out: &str, bytes: &mut Vec<u8>) -> Result<()> {
+    append_at_most(path, max, way_out, bytes).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn append_at_most(path: &Path, max: u64, way_out: &str, bytes: &mut Vec<u8>) -> Result<()> {
     let metadata = fs::metadata(path)?;
     ensure!(
         metadata.is_file(),
@@ -290,15 +297,14 @@ fn read_at_most(path: &Path, max: u64) -> Result<Vec<u8>> {
         kind(metadata.file_type())
     );
     let bounded = |len: u64| {
-        ensure!(len <= max, "found {len} bytes, expected at most {max} ({} GiB); strip it", max >> 30);
+        ensure!(len <= max, "found {len} bytes, expected at most {max} ({} GiB); {way_out}", max >> 30);
         Ok(())
     };
     bounded(metadata.len())?;
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len())?);
+    bytes.try_reserve_exact(usize::try_from(metadata.len())?)?;
     // It may have grown meanwhile, or be one that the system makes up.
-    File::open(path)?.take(max + 1).read_to_end(&mut bytes)?;
-    bounded(bytes.len() as u64)?;
-    Ok(bytes)
+    let read = File::open(path)?.take(max + 1).read_to_end(bytes)?;
+    bounded(read as u64)
 }
 
 fn kind(file_type: FileType) -> &'static str {

@@ -341,14 +341,13 @@ pub(crate) fn image(shell: &Shell, stages: &Stages, kernel: &[u8], boot: &Boot) 
     let config = resolve(kernel, boot)?;
     let stripped = strip(shell, kernel).context("cannot strip the kernel")?;
     check_kernel(&stripped, &config).context("the kernel, stripped of its debug sections")?;
-    let ramdisk = boot.ramdisk.as_deref().map(read).transpose()?;
     let symbols = find_symbols(kernel, boot)?;
     Image {
         stages,
         kernel: &stripped,
         config,
         command_line: &boot.command_line,
-        ramdisk: ramdisk.as_deref(),
+        ramdisk: boot.ramdisk.as_deref(),
         symbols: symbols.as_deref(),
     }
     .build()

@@ -2,6 +2,7 @@
 //!
 //! Nothing here looks inside the kernel, so that tests can make images that the desk check would refuse.
 
+use crate::bare_metal::append;
 use crate::flatten::{flatten, symbol};
 use crate::output;
 use anyhow::{Context, Result, ensure};
@@ -13,11 +14,15 @@ use loader::elf::{headers_len, is_position_independent};
 use loader::optional;
 use loader::stage2_descriptor::Stage2Descriptor;
 use std::ops::Range;
+use std::path::Path;
 use zerocopy::IntoBytes;
 
 /// Images are padded to whole cylinders of this geometry, the one that BIOSes and emulators assume of a small disk:
 /// a BIOS without EDD reaches whole cylinders only.
 const CYLINDER_SECTORS: u64 = 16 * 63;
+
+/// Bytes of the largest ramdisk: as far as its checksum tells what it says it tells.
+const RAMDISK_MAX: u64 = 8 << 30;
 
 /// The boot stages as the machine loads them.
 pub(crate) struct Stages {
@@ -73,7 +78,7 @@ pub(crate) struct Image<'a> {
     /// The kernel's command line.
     pub(crate) command_line: &'a str,
     /// A file that the kernel gets in memory.
-    pub(crate) ramdisk: Option<&'a [u8]>,
+    pub(crate) ramdisk: Option<&'a Path>,
     /// The symbols of the kernel's functions.
     pub(crate) symbols: Option<&'a [u8]>,
 }
@@ -89,21 +94,20 @@ impl<'a> Image<'a> {
         let Stages { stage1, stage2, main_part_len } = self.stages;
         let is_whole = optional::is_needed(&self.config, is_position_independent(self.kernel));
         let stage2 = if is_whole { stage2 } else { &stage2[..*main_part_len] };
-        let (bundle, pieces) = self.bundle()?;
         let descriptor = Stage2Descriptor {
             checksum: (!crc32(stage2)).into(),
             lba: STAGE2_LBA.into(),
             sectors: u16::try_from(sectors(stage2.len()))?.into(),
             reserved: 0.into(),
         };
-        let bundle_start = byte_offset(descriptor.bundle_lba())?;
-        let image_sectors = sectors(bundle_start + bundle.len()).next_multiple_of(CYLINDER_SECTORS);
-
-        let mut bytes = vec![0; byte_offset(image_sectors)?];
-        let mut put = |start: usize, part: &[u8]| bytes[start..start + part.len()].copy_from_slice(part);
         let stage2_start = byte_offset(STAGE2_LBA.into())?;
-        put(stage2_start, stage2);
-        put(bundle_start, &bundle);
+        let bundle_start = byte_offset(descriptor.bundle_lba())?;
+
+        let mut bytes = vec![0; bundle_start];
+        bytes[stage2_start..stage2_start + stage2.len()].copy_from_slice(stage2);
+        let pieces = self.add_bundle(&mut bytes)?;
+        let image_sectors = sectors(bytes.len()).next_multiple_of(CYLINDER_SECTORS);
+        bytes.resize(byte_offset(image_sectors)?, 0);
         let disk_signature = disk_signature(&bytes);
         let boot_sector = boot_sector(stage1, &descriptor, disk_signature, image_sectors)?;
         bytes[..boot_sector.len()].copy_from_slice(&boot_sector);
@@ -112,38 +116,46 @@ impl<'a> Image<'a> {
             ("stage1", byte_offset(STAGE1_LBA.into())?..boot_sector.len()),
             ("stage2", stage2_start..bundle_start),
         ];
-        places.extend(
-            pieces
-                .into_iter()
-                .map(|(name, range)| (name, bundle_start + range.start..bundle_start + range.end)),
-        );
+        places.extend(pieces);
         Ok(DiskImage { bytes, pieces: places })
     }
 
-    /// The bundle, and where each piece lies in it.
-    fn bundle(&self) -> Result<(Vec<u8>, Pieces)> {
-        let mut bytes = vec![0; to_index(layout::BUNDLE_HEADER_LEN)];
-        let mut pieces = vec![("header", 0..bytes.len())];
-        let mut add = |name, piece: &[u8]| -> Piece {
-            bytes.resize(bytes.len().next_multiple_of(to_index(layout::PIECE_ALIGNMENT)), 0);
-            let start = bytes.len();
-            bytes.extend(piece);
+    /// Puts the bundle behind what is there, once and for all: a ramdisk may be as large as memory. Gives where each piece
+    /// lies.
+    fn add_bundle(&self, bytes: &mut Vec<u8>) -> Result<Pieces> {
+        let bundle_start = bytes.len();
+        bytes.resize(bundle_start + to_index(layout::BUNDLE_HEADER_LEN), 0);
+        let mut pieces = vec![("header", bundle_start..bytes.len())];
+        let mut add = |name, put: &dyn Fn(&mut Vec<u8>) -> Result<()>| -> Result<Piece> {
+            let offset = (bytes.len() - bundle_start).next_multiple_of(to_index(layout::PIECE_ALIGNMENT));
+            let start = bundle_start + offset;
+            bytes.resize(start, 0);
+            put(bytes)?;
             pieces.push((name, start..bytes.len()));
-            Piece::new(start as u64, piece)
+            Ok(Piece::new(offset as u64, &bytes[start..]))
+        };
+        let copy = |piece: &[u8], bytes: &mut Vec<u8>| {
+            bytes.extend(piece);
+            Ok(())
         };
         let command_line = Some(self.command_line.as_bytes())
             .filter(|command_line| !command_line.is_empty())
-            .map(|command_line| add("command line", command_line));
-        let kernel = add("kernel", self.kernel);
+            .map(|command_line| add("command line", &|bytes| copy(command_line, bytes)))
+            .transpose()?;
+        let kernel = add("kernel", &|bytes| copy(self.kernel, bytes))?;
         let headers = &self.kernel[..usize::try_from(headers_len(self.kernel))?];
         let kernel_headers = Piece::new(kernel.offset, headers);
-        let ramdisk = self.ramdisk.map(|ramdisk| add("ramdisk", ramdisk));
-        let symbols = self.symbols.map(|symbols| add("symbols", symbols));
-        let (len, config) = (bytes.len() as u64, self.config);
+        let ramdisk = self
+            .ramdisk
+            .map(|path| add("ramdisk", &|bytes| append(path, RAMDISK_MAX, "split it", bytes)))
+            .transpose()?;
+        let symbols =
+            self.symbols.map(|symbols| add("symbols", &|bytes| copy(symbols, bytes))).transpose()?;
+        let (len, config) = ((bytes.len() - bundle_start) as u64, self.config);
         let bundle = Bundle { len, config, kernel, kernel_headers, command_line, ramdisk, symbols };
         let header = bundle.to_header()?;
-        bytes[..header.len()].copy_from_slice(&header);
-        Ok((bytes, pieces))
+        bytes[bundle_start..bundle_start + header.len()].copy_from_slice(&header);
+        Ok(pieces)
     }
 }
 

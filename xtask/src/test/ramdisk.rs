@@ -32,7 +32,14 @@ pub(crate) fn tests() -> Vec<Test> {
             let message = "boot error E60: out of memory: ramdisk needs 9216 KiB, ";
             scene.boot(&with_ramdisk(scene, 9 << 20)?, machine)?.says(message)
         }),
-        Test::new("ramdisk::empty_is_refused", empty_is_refused),
+        Test::new("ramdisk::empty_is_refused", |scene| {
+            is_refused(scene, 0, "ramdisk: the ramdisk is empty, expected at least one byte")
+        }),
+        Test::new("ramdisk::too_large_is_refused", |scene| {
+            let told =
+                "cannot read ramdisk: found 8589934593 bytes, expected at most 8589934592 (8 GiB); split it";
+            is_refused(scene, (8 << 30) + 1, told)
+        }),
     ]
 }
 
@@ -41,7 +48,7 @@ pub(super) fn bytes(len: usize) -> Vec<u8> {
     (0..=250).cycle().take(len).collect()
 }
 
-fn with_ramdisk(scene: &Scene, len: usize) -> Result<DiskImage> {
+pub(super) fn with_ramdisk(scene: &Scene, len: usize) -> Result<DiskImage> {
     kernel_with_ramdisk(scene, "ramdisk", len, KernelConfig::DEFAULT)
 }
 
@@ -90,11 +97,12 @@ fn by_the_command(scene: &Scene) -> Result<()> {
     succeed(runner.env_remove("CARGO_MANIFEST_DIR")).map(drop)
 }
 
-fn empty_is_refused(scene: &Scene) -> Result<()> {
-    fs::write(scene.folder().join("nothing"), "")?;
-    let output = child::output(scene.xtask().args(["image", "--ramdisk", "nothing", "-o", "a.img"]))?;
+/// Refused at the desk, by its length.
+fn is_refused(scene: &Scene, len: u64, message: &str) -> Result<()> {
+    fs::File::create(scene.folder().join("ramdisk"))?.set_len(len)?;
+    let output = child::output(scene.xtask().args(["image", "--ramdisk", "ramdisk", "-o", "a.img"]))?;
     let told = String::from_utf8_lossy(&output.stderr);
     ensure!(!output.status.success(), "{told}");
-    ensure!(told.contains("nothing: the ramdisk is empty, expected at least one byte"), "{told}");
+    ensure!(told.contains(message), "{told}");
     Ok(())
 }
