@@ -68,6 +68,12 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
+    /// A machine of 64 MiB, of which so much lies below 4 GiB.
+    pub(crate) fn with_low_memory(len: &str) -> Self {
+        let machine = Some(format!("pc,max-ram-below-4g={len}"));
+        Self { machine, memory: Some("64M".to_owned()), ..Self::default() }
+    }
+
     /// The program's arguments. A QEMU gets what connects it with us, as far as they do not say so themselves.
     fn all_arguments(&self) -> Result<Vec<String>> {
         let disk = self.disk()?;

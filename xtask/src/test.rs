@@ -17,6 +17,7 @@ mod faults_machine;
 mod foreign;
 mod framebuffer;
 mod gdb;
+mod high_memory;
 mod kernel;
 mod linked;
 mod migrated;
@@ -152,6 +153,7 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         linked::tests(),
         protocol::tests(),
         ramdisk::tests(),
+        high_memory::tests(),
         framebuffer::tests(),
         symbols::tests(),
         desk::tests(),

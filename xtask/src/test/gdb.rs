@@ -32,6 +32,7 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("gdb::every_switch", every_switch),
         Test::new("gdb::bios_calls", bios_calls),
         Test::new("gdb::variables_in_32_bit_mode", variables_in_32_bit_mode),
+        Test::new("gdb::window_to_high_memory", window_to_high_memory),
         Test::new("gdb::kernel_source", kernel_source),
         Test::new("gdb::memory", memory),
         Test::new("gdb::control_c_stops_the_guest", control_c_stops_the_guest),
@@ -171,6 +172,23 @@ fn variables_in_32_bit_mode(scene: &Scene) -> Result<()> {
         !["r8 ", "rax ", "xmm"].iter().any(|name| registers.contains(name)),
         "64-bit registers: {registers}"
     );
+    session.quit()
+}
+
+/// In a copy to memory above 4 GiB: 32-bit Rust as ever, with paging on.
+fn window_to_high_memory(scene: &Scene) -> Result<()> {
+    let machine = ["--machine", "pc,max-ram-below-4g=6M", "--memory", "64M"];
+    let mut session =
+        Terminal::start(scene, &[&machine[..], &["--stop", "stage2::high_memory::close"]].concat())?;
+    session.say("mode", &["PROTECTED 32-bit", "stage2::high_memory::close", "CR0 ", "PG", "CR4 ", "PAE"])?;
+    session.say("backtrace", &["#0  ", "high_memory::close", "high_memory.rs:", "stage2::boot (source="])?;
+    session
+        .say("pages 0x8000", &["PDPT  [  0]", "PD    [  0]", "0x8000 is physical 0x8000", "read, write"])?;
+    session
+        .say("pages 0x200000", &["PD    [  1]", "0x200000 is physical 0x100000000, in a page of 2 MiB"])?;
+    session.say("delete", &[])?;
+    session.say("next-switch", &["PROTECTED 32-bit", "CR0 -PG", "CR4 -PAE", "<hand_off_set_pae>"])?;
+    session.say("kernel", &["LONG 64-bit", "kernel  _start"])?;
     session.quit()
 }
 

@@ -2,6 +2,7 @@
 //! ways out. All of them are the kernel that checks how it was loaded (`xtask/guests/foreign-kernel`).
 
 use super::Test;
+use super::elf::{Elf, program_header};
 use super::foreign::{link, link_archive};
 use super::parts::Scene;
 use crate::bare_metal::read;
@@ -85,6 +86,10 @@ pub(crate) fn tests() -> Vec<Test> {
             Ok(())
         }),
         Test::new("linked::static_pie_at_random_addresses", random_addresses),
+        Test::new("linked::static_pie_above_4_gib", |scene| above_4_gib(scene, &[])),
+        Test::new("linked::static_pie_above_4_gib_with_packed_relocations", |scene| {
+            above_4_gib(scene, &["--pack-dyn-relocs=relr"])
+        }),
         Test::new("linked::many_segments", many_segments),
         Test::new("linked::at_64_kib_with_nothing_besides", |scene| {
             let kernel = link_with(scene, &script(scene, &separate(". = 0x10000;"))?)?;
@@ -207,6 +212,17 @@ fn link_with(scene: &Scene, options: &[String]) -> Result<PathBuf> {
     link(scene, &options.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
+/// A position-independent kernel with so much zeroed memory that it lies above 4 GiB is relocated there.
+fn above_4_gib(scene: &Scene, options: &[&str]) -> Result<()> {
+    let mut elf = Elf(read(&link_pie(scene, options)?)?);
+    let segment = elf.loaded_segments()?.pop().context("no segment")?;
+    elf.set_segment(segment, program_header::P_MEMSZ, 16 << 20)?;
+    let image = scene.configured_image(&elf.0, KernelConfig::DEFAULT)?;
+    let mut booted = scene.boot(&image, Machine::with_low_memory("8M"))?;
+    booted.wait_for_success()?;
+    booted.wait_for(OK)
+}
+
 /// Boots a kernel with a configuration until it says something; gives the line by which stage2 tells where it goes.
 fn boots(scene: &Scene, kernel: &Path, config: KernelConfig, says: &str) -> Result<String> {
     let image = scene.configured_image(&read(kernel)?, config)?;
@@ -249,9 +265,12 @@ fn small_pages(scene: &Scene) -> Result<()> {
 
 /// Links the kernel as `x86_64-unknown-none` does by default, and boots it.
 fn boot_pie(scene: &Scene, options: &[&str], config: KernelConfig) -> Result<String> {
+    boots(scene, &link_pie(scene, options)?, config, OK)
+}
+
+fn link_pie(scene: &Scene, options: &[&str]) -> Result<PathBuf> {
     let options = [&["-pie", "--no-dynamic-linker", "-ztext"], options].concat();
-    let kernel = link_archive(scene, &scene.parts.foreign_kernels_anywhere, &options)?;
-    boots(scene, &kernel, config, OK)
+    link_archive(scene, &scene.parts.foreign_kernels_anywhere, &options)
 }
 
 /// A PIE with a spoilt section is refused at the desk and by stage2, in the same words.

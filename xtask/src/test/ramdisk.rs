@@ -18,7 +18,9 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("ramdisk::of_one_byte", |scene| arrives(scene, 1, Machine::default())),
         Test::new("ramdisk::of_a_page", |scene| arrives(scene, 4096, Machine::default())),
         Test::new("ramdisk::of_5_mib_and_a_bit", |scene| arrives(scene, (5 << 20) + 77, Machine::default())),
-        Test::new("ramdisk::where_physical_memory_is_not_mapped", where_physical_memory_is_not_mapped),
+        Test::new("ramdisk::where_physical_memory_is_not_mapped", |scene| {
+            where_physical_memory_is_not_mapped(scene, &Machine::default())
+        }),
         Test::new("ramdisk::none", none),
         Test::new("ramdisk::by_the_command", by_the_command),
         Test::new("ramdisk::damaged", |scene| {
@@ -65,12 +67,12 @@ fn arrives(scene: &Scene, len: usize, machine: Machine) -> Result<()> {
 }
 
 /// It has an address of its own, and nothing else comes with it.
-fn where_physical_memory_is_not_mapped(scene: &Scene) -> Result<()> {
+pub(super) fn where_physical_memory_is_not_mapped(scene: &Scene, machine: &Machine) -> Result<()> {
     let unmapped = KernelConfig { map_physical_memory: false, ..KernelConfig::DEFAULT };
     for len in [1, 4096, (5 << 20) + 77] {
         for kernel in ["ramdisk", "without_physical_memory", "without_both"] {
             let image = kernel_with_ramdisk(scene, kernel, len, unmapped)?;
-            scene.boot(&image, Machine::default())?.wait_for_success()?;
+            scene.boot(&image, machine.clone())?.wait_for_success()?;
         }
     }
     Ok(())
