@@ -85,6 +85,8 @@ pub(crate) fn allow_write_combining() -> bool {
 
 /// A number that is hard to guess: from the CPU's generator where it has one, else from the time stamp counter (Intel SDM
 /// volume 1, section 7.3.17).
+// Not inlined: only images of position-independent kernels need it.
+#[inline(never)]
 pub(crate) fn random() -> u64 {
     const RDRAND: u32 = 1 << 30;
     const RDSEED: u32 = 1 << 18;

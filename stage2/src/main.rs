@@ -78,6 +78,9 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
     let mut reader = source::open(source)?;
     let bundle = Bundle::read(&mut reader, source.bundle_lba)?;
     reader.sectors().check_size(reader.end_lba(bundle.len))?;
+    if bundle.config.disk_dma {
+        reader.sectors_mut().use_dma(source.bundle_lba, layout::BUNDLE_HEADER_LEN / layout::SECTOR_LEN);
+    }
     // SAFETY: what is written through it goes to frames that are taken first, and to the place for the headers.
     let mut memory = unsafe { IdentityMemory::new() };
     let headers = load::load_piece(
@@ -96,10 +99,12 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
             run.virtual_addr
         );
     }
-    let random = bundle.config.randomize_address.then(cpu::random);
     optional_part::check(source, &bundle.config, &loaded.kernel)?;
-    let slide = plan::kernel_slide(&loaded.kernel, random)?;
-    loaded.kernel.slide_by(slide);
+    if loaded.kernel.is_position_independent {
+        let random = bundle.config.randomize_address.then(cpu::random);
+        let slide = plan::kernel_slide(&loaded.kernel, random)?;
+        loaded.kernel.slide_by(slide);
+    }
     let mut parts = BootInfoParts::EMPTY;
     let mode = match bundle.config.framebuffer {
         Some(wish) => bios::vbe::find(wish, reports, regions, &mut parts.framebuffer)?,

@@ -113,7 +113,8 @@ const STAGE2_FOR_GDB: Package = Package {
         SMALL_CORE,
         CORE_AND_ALLOC,
         "--config",
-        "target.i686-stage2.rustflags = ['-Cforce-frame-pointers=yes', '-Cllvm-args=-no-x86-call-frame-opt']",
+        "target.i686-stage2.rustflags = ['-Cforce-frame-pointers=yes', '-Cllvm-args=-no-x86-call-frame-opt -inline-threshold=20', \
+         '-Zmir-opt-level=1']",
     ],
     ..STAGE2
 };

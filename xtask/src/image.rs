@@ -89,6 +89,9 @@ pub(crate) struct Overrides {
     /// Put a position-independent kernel to a random address at each boot
     #[arg(long)]
     kaslr: bool,
+    /// Read IDE disks by the BIOS alone, not by their controller
+    #[arg(long)]
+    no_dma: bool,
     /// Leave on the screen what BIOS and loader wrote there
     #[arg(long)]
     keep_screen: bool,
@@ -109,6 +112,7 @@ impl Overrides {
                 allow_write_execute: config.allow_write_execute || self.allow_wx,
                 randomize_address: config.randomize_address || self.kaslr,
                 keep_screen: config.keep_screen || self.keep_screen,
+                disk_dma: config.disk_dma && !self.no_dma,
                 physical_memory_offset: if self.no_physical_memory {
                     AddressWish::Default
                 } else {

@@ -9,6 +9,7 @@ mod commands;
 mod damaged;
 mod defects;
 mod desk;
+mod dma;
 mod elf;
 mod faults_bios;
 mod faults_disk;
@@ -153,6 +154,7 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         linked::tests(),
         protocol::tests(),
         ramdisk::tests(),
+        dma::tests(),
         high_memory::tests(),
         framebuffer::tests(),
         symbols::tests(),

@@ -247,6 +247,8 @@ impl Kernel {
     }
 
     /// Moves the kernel: adds `slide`, a multiple of its alignment, to all its addresses, modulo 2^64.
+    // Not inlined: only images of position-independent kernels need it.
+    #[inline(never)]
     pub fn slide_by(&mut self, slide: u64) {
         self.slide = slide;
         let segments = self.segments.iter_mut().map(|segment| &mut segment.virtual_addr);

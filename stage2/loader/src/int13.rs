@@ -47,12 +47,25 @@ pub struct DriveParameters {
     sectors_low: u32,
     sectors_high: u32,
     sector_len: u16,
-    reserved: u16,
+    /// What EDD 2.x and 3.x tell besides, from offset 26 on.
+    more: [u8; 40],
+}
+
+/// Where an ATA disk is: the PCI function of its controller, and which of the two devices on its channel it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AtaPath {
+    /// Bus, slot and function.
+    pub address: [u8; 3],
+    /// Not the first device.
+    pub is_second: bool,
 }
 
 impl DriveParameters {
-    /// Bytes that the BIOS is asked to fill: those of EDD 1.x.
-    const LEN: u16 = 26;
+    /// Bytes that the BIOS is asked to fill: those of EDD 3.0.
+    const LEN: u16 = 66;
+
+    /// Bytes of the device parameter table extension.
+    pub const TABLE_LEN: usize = 16;
 
     /// What the BIOS is given to fill.
     pub const BLANK: Self = Self {
@@ -64,13 +77,42 @@ impl DriveParameters {
         sectors_low: 0,
         sectors_high: 0,
         sector_len: 0,
-        reserved: 0,
+        more: [0; 40],
     };
+
+    /// What a BIOS tells that has nothing but a device path: its 36 bytes, for tests.
+    #[must_use]
+    pub fn with_path(path: &[u8; 36]) -> Self {
+        let mut told = Self::BLANK;
+        told.more[4..].copy_from_slice(path);
+        told
+    }
 
     /// Bytes in a sector; 0 when the BIOS does not tell.
     #[must_use]
     pub fn sector_len(&self) -> u32 {
         self.sector_len.into()
+    }
+
+    /// Where the device parameter table extension lies, if the BIOS has one.
+    #[must_use]
+    pub fn table_addr(&self) -> Option<usize> {
+        let [offset_low, offset_high, segment_low, segment_high, ..] = self.more;
+        let [offset, segment] = [[offset_low, offset_high], [segment_low, segment_high]]
+            .map(|word| usize::from(u16::from_le_bytes(word)));
+        let is_told = self.len >= 30 && [offset, segment] != [0, 0] && [offset, segment] != [0xffff, 0xffff];
+        is_told.then_some((segment << 4) + offset)
+    }
+
+    /// Where the disk is, if it is an ATA disk behind a PCI controller (EDD-3, section 8.8.4, tables 15 to 17).
+    #[must_use]
+    pub fn ata_path(&self) -> Option<AtaPath> {
+        let path = &self.more[4..];
+        let sum = path.iter().fold(0, |sum: u8, &byte| sum.wrapping_add(byte));
+        // The length is not to be relied on: SeaBIOS tells that of EDD 2.x, and fills in the path.
+        let is_ata =
+            path[..2] == [0xdd, 0xbe] && sum == 0 && path[6..10] == *b"PCI " && path[10..18] == *b"ATA     ";
+        is_ata.then_some(AtaPath { address: [path[18], path[19], path[20]], is_second: path[26] & 1 != 0 })
     }
 
     /// Number of sectors of the drive; 0 when the BIOS does not tell.
@@ -154,7 +196,8 @@ fn split(value: u64) -> (u32, u32) {
 
 const _: () = {
     assert!(size_of::<DiskAddressPacket>() == DiskAddressPacket::LEN as usize);
-    assert!(core::mem::offset_of!(DriveParameters, reserved) == DriveParameters::LEN as usize);
+    assert!(core::mem::offset_of!(DriveParameters, more) == 26);
+    assert!(core::mem::offset_of!(DriveParameters, more) + 40 == DriveParameters::LEN as usize);
 };
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod elf;
 pub mod error;
 pub mod firmware_tables;
 pub mod frames;
+pub mod ide;
 pub mod int13;
 pub mod load;
 pub mod notes;

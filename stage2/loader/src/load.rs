@@ -143,6 +143,8 @@ fn load(
     let (found, expected) = (checksum.value(), piece.checksum);
     if found == expected {
         Ok(())
+    } else if reader.distrust(piece.offset) {
+        load(reader, memory, what, piece, target)
     } else {
         Err(BootError::PieceDamaged { what, len: piece.len, found, expected }.into())
     }

@@ -6,6 +6,6 @@ use boot_info::{KernelConfig, Protocol};
 /// Whether a kernel cannot be booted without the optional part.
 #[must_use]
 pub fn is_needed(config: &KernelConfig, is_position_independent: bool) -> bool {
-    // The modules `relocate`, `bootloader_0_9`, and `vbe` and `edid`.
+    // What moves a kernel and relocates it, the module `bootloader_0_9`, and the modules `vbe` and `edid`.
     is_position_independent || config.protocol == Protocol::BOOTLOADER_0_9 || config.framebuffer.is_some()
 }

@@ -185,6 +185,8 @@ const RANDOM_ADDR: u64 = 0xffff_c000_0000_0000;
 ///
 /// # Errors
 /// E53.
+// Not inlined: only images of position-independent kernels need it.
+#[inline(never)]
 pub fn kernel_slide(kernel: &Kernel, random: Option<u64>) -> Result<u64> {
     let VirtualRange { addr, len } = kernel.span();
     if !kernel.is_position_independent || (random.is_none() && addr >= PAGE) {

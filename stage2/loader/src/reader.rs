@@ -51,6 +51,12 @@ pub trait Reader {
     fn read_to(&mut self, _offset: u64, _len: u64, _target_addr: u64) -> Result<u64> {
         Ok(0)
     }
+
+    /// To be called when what was read from `offset` on turns out to be damaged. True when it is worth to read it once more: the
+    /// reader goes another way from now on.
+    fn distrust(&mut self, _offset: u64) -> bool {
+        false
+    }
 }
 
 /// A medium that is read by whole sectors.
@@ -70,6 +76,11 @@ pub trait Sectors {
     /// E11 to E13.
     fn read_to(&mut self, _lba: u64, _count: u64, _target_addr: u64) -> Result<u64> {
         Ok(0)
+    }
+
+    /// As [`Reader::distrust`].
+    fn distrust(&mut self, _lba: u64) -> bool {
+        false
     }
 }
 
@@ -97,6 +108,11 @@ impl<S: Sectors> SectorReader<S> {
         &self.sectors
     }
 
+    /// The sectors, to choose how they are read.
+    pub fn sectors_mut(&mut self) -> &mut S {
+        &mut self.sectors
+    }
+
     /// The LBA one past a bundle of `len` bytes.
     #[must_use]
     pub fn end_lba(&self, len: u64) -> u64 {
@@ -121,6 +137,11 @@ impl<S: Sectors> Reader for SectorReader<S> {
             return Ok(0);
         }
         Ok(self.sectors.read_to(lba, count, target_addr)? * sector_len)
+    }
+
+    fn distrust(&mut self, offset: u64) -> bool {
+        let (lba, _) = self.locate(offset);
+        self.sectors.distrust(lba)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The readers: each reads the bundle from one kind of source.
 
 mod bios_drive;
+mod ide;
 
 use bios_drive::BiosDrive;
 use loader::Result;

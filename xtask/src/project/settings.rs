@@ -85,7 +85,7 @@ const BOOTLOADER_KEYS: [&str; 4] =
     ["physical-memory-offset", "kernel-stack-address", "kernel-stack-size", "boot-info-address"];
 
 /// Ours.
-pub(crate) const KEYS: [&str; 19] = [
+pub(crate) const KEYS: [&str; 20] = [
     "run-command",
     "run-args",
     "test-args",
@@ -102,6 +102,7 @@ pub(crate) const KEYS: [&str; 19] = [
     "allow-write-execute",
     "randomize-address",
     "keep-screen",
+    "disk-dma",
     "framebuffer",
     "map-physical-memory",
     "map-first-mib",
@@ -223,6 +224,7 @@ fn config(ours: &Table<'_>, bootloader: &Table<'_>, is_for_bootloader: bool) -> 
         allow_write_execute: ours.flag("allow-write-execute")?.unwrap_or(default.allow_write_execute),
         randomize_address: ours.flag("randomize-address")?.unwrap_or(default.randomize_address),
         keep_screen: ours.flag("keep-screen")?.unwrap_or(default.keep_screen),
+        disk_dma: ours.flag("disk-dma")?.unwrap_or(default.disk_dma),
         ..default
     })
 }
@@ -274,6 +276,7 @@ mod tests {
             allow-write-execute = true
             randomize-address = true
             keep-screen = true
+            disk-dma = false
             framebuffer = "800x600x32"
             map-physical-memory = true
             map-first-mib = false
@@ -290,6 +293,7 @@ mod tests {
                     allow_write_execute: true,
                     randomize_address: true,
                     keep_screen: true,
+                    disk_dma: false,
                     map_first_mib: false,
                     ..KernelConfig::DEFAULT
                 },

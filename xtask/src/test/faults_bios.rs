@@ -513,7 +513,7 @@ pub(super) fn boot(
 }
 
 /// The same on another machine.
-fn boot_on(
+pub(super) fn boot_on(
     scene: &Scene,
     image: &DiskImage,
     mut manners: Manners,
@@ -546,6 +546,7 @@ fn boot_on(
     fs::write(&path, floppy)?;
     let file = escape_commas(path.to_str().context("a path that is not UTF-8")?);
     let drive = format!("format=raw,snapshot=on,if=floppy,file={file}");
-    let arguments = ["-drive".to_owned(), drive, "-boot".to_owned(), "a".to_owned()].to_vec();
+    let floppy = ["-drive".to_owned(), drive, "-boot".to_owned(), "a".to_owned()];
+    let arguments = [&floppy[..], &machine.arguments].concat();
     scene.boot(image, Machine { arguments, ..machine })
 }

@@ -110,6 +110,15 @@ enum Passing {
 fn boot_unreadable(scene: &Scene, piece: &str, sector: u32, passing: Passing) -> Result<(Booted, u64)> {
     let image = full_image(scene)?;
     let lba = image.range(piece)?.start as u64 / u64::from(SECTOR_LEN) + u64::from(sector);
+    Ok((boot_with_fault(scene, &image, lba, passing)?, lba))
+}
+
+/// Boots with one sector that cannot be read the first time.
+pub(super) fn unreadable_once(scene: &Scene, image: &DiskImage, lba: u64) -> Result<Booted> {
+    boot_with_fault(scene, image, lba, Passing::AfterOneRead)
+}
+
+fn boot_with_fault(scene: &Scene, image: &DiskImage, lba: u64, passing: Passing) -> Result<Booted> {
     let once = matches!(passing, Passing::AfterOneRead);
     let disk = scene.folder().join("disk.img");
     fs::write(&disk, image.bytes())?;
@@ -119,7 +128,7 @@ fn boot_unreadable(scene: &Scene, piece: &str, sector: u32, passing: Passing) ->
     let disk = json!({ "driver": "raw", "file": faulty });
     // QEMU takes this where it takes a file's name.
     let image = PathBuf::from(format!("json:{disk}"));
-    Ok((Booted::start(Machine { image, ..Machine::default() })?, lba))
+    Booted::start(Machine { image, ..Machine::default() })
 }
 
 /// A floppy's geometry says what it could hold: what is missing is found when it is read.

@@ -54,7 +54,12 @@ pub(super) fn with_ramdisk(scene: &Scene, len: usize) -> Result<DiskImage> {
     kernel_with_ramdisk(scene, "ramdisk", len, KernelConfig::DEFAULT)
 }
 
-fn kernel_with_ramdisk(scene: &Scene, kernel: &str, len: usize, config: KernelConfig) -> Result<DiskImage> {
+pub(super) fn kernel_with_ramdisk(
+    scene: &Scene,
+    kernel: &str,
+    len: usize,
+    config: KernelConfig,
+) -> Result<DiskImage> {
     let path = scene.folder().join("ramdisk");
     fs::write(&path, bytes(len))?;
     let boot = Boot { config, ramdisk: Some(path), command_line: len.to_string(), ..Boot::default() };

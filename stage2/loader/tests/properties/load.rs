@@ -21,6 +21,7 @@ use loader::frames::{Area, Frames, LOW_END, LOW_KEPT};
 use loader::load::{
     LoadedKernel, PIECES_MAX, PhysicalMemory, load_besides, load_command_line, load_kernel, load_piece,
 };
+use loader::reader::Reader;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::ops::Range;
@@ -208,6 +209,33 @@ fn damaged_piece<T>(result: loader::Result<T>) -> Option<(PieceKind, u64)> {
     match result.err().map(|error| *error) {
         Some(BootError::PieceDamaged { what, len, .. }) => Some((what, len)),
         _ => None,
+    }
+}
+
+/// A reader that has several ways to read, all but one of which damage a byte.
+struct Ways<'a> {
+    bytes: &'a [u8],
+    damage: usize,
+    ways: u32,
+    way: u32,
+    good_way: u32,
+    chunk: Vec<u8>,
+}
+
+impl Reader for Ways<'_> {
+    fn read(&mut self, offset: u64, len: u64) -> loader::Result<&[u8]> {
+        let (start, len) = (usize::try_from(offset).unwrap(), usize::try_from(len.min(4096)).unwrap());
+        self.chunk = self.bytes[start..start + len].to_vec();
+        if self.way != self.good_way && (start..start + len).contains(&self.damage) {
+            self.chunk[self.damage - start] ^= 1;
+        }
+        Ok(&self.chunk)
+    }
+
+    fn distrust(&mut self, _offset: u64) -> bool {
+        let is_another = self.way + 1 < self.ways;
+        self.way += u32::from(is_another);
+        is_another
     }
 }
 
@@ -409,6 +437,26 @@ proptest! {
         }
         let pages = (target.end - 1) / PAGE - target.start / PAGE + 1;
         prop_assert_eq!(memory.touched().len() as u64, pages);
+    }
+
+    #[test]
+    fn what_comes_damaged_is_read_once_more_where_there_is_another_way(
+        bytes in vec(any::<u8>(), 1..20_000),
+        ways in 1..4u32,
+        good_way in 0..4u32,
+        damage in any::<prop::sample::Index>(),
+    ) {
+        let memory = FakeMemory::default();
+        let piece = Piece::new(0, &bytes);
+        let mut source = Ways { bytes: &bytes, damage: damage.index(bytes.len()), ways, way: 0, good_way, chunk: Vec::new() };
+        let found = load_piece(&mut source, &mut memory.clone(), PieceKind::Kernel, &piece, 0x10_0000).map(<[u8]>::to_vec);
+        if good_way < ways {
+            prop_assert!(found.as_ref() == Ok(&bytes));
+        } else {
+            let is_damaged = |error: &BootError| matches!(error, BootError::PieceDamaged { what: PieceKind::Kernel, .. });
+            prop_assert!(found.is_err_and(|error| is_damaged(&error)));
+        }
+        prop_assert_eq!(source.way, good_way.min(ways - 1));
     }
 
     #[test]

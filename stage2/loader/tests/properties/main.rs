@@ -11,6 +11,7 @@ mod elf;
 mod firmware_tables;
 mod frames;
 mod habits;
+mod ide;
 mod kernels;
 mod load;
 mod notes;

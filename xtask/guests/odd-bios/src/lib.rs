@@ -91,6 +91,8 @@ pub struct Manners {
     /// VBE: 0 is the BIOS's own, 1 has no controller, 2 does not set modes, 3 has framebuffers where memory is, 4 uses all of the
     /// caller's stack when it sets a mode, 5 lists modes without an end.
     pub vbe: u8,
+    /// Not 0: AH=48h tells that the disk is the second device on its channel. It is the first.
+    pub second_device: u8,
     /// What is put into the extended BIOS data area, where an RSDP may lie; nothing where the first byte is 0.
     pub rsdp: [u8; RSDP_LEN],
 }
@@ -127,6 +129,7 @@ impl Manners {
         writes_changes: 0,
         sector_len: U16::new(0),
         vbe: 0,
+        second_device: 0,
         rsdp: [0; RSDP_LEN],
     };
 }

@@ -58,6 +58,7 @@ global_asm!(
     rsdp = const MANNERS_OFFSET + offset_of!(Manners, rsdp),
     rsdp_len = const RSDP_LEN,
     rsdp_offset = const RSDP_OFFSET,
+    second_device = const MANNERS_OFFSET + offset_of!(Manners, second_device),
     writes_changes = const MANNERS_OFFSET + offset_of!(Manners, writes_changes),
 );
 

@@ -220,7 +220,28 @@ odd_parameters:
     test ax, ax
     jz 2f
     mov [si + 24], ax                   // bytes in a sector (EDD-3, section 8.8)
-2:  pop ax
+2:  cmp byte ptr cs:[{second_device}], 0
+    je 5f
+    inc byte ptr [si + 56]              // device path: the second device; and its checksum (EDD-3, section 8.8.4)
+    dec byte ptr [si + 65]
+    push cx
+    push di
+    push es
+    les di, [si + 26]                   // the device parameter table extension: a copy of it (section 8.8.3)
+    xor bx, bx
+3:  mov al, es:[bx + di]
+    mov cs:[bx + odd_table], al
+    inc bx
+    cmp bx, 16
+    jb 3b
+    or byte ptr cs:[odd_table + 4], 0x10
+    sub byte ptr cs:[odd_table + 15], 0x10
+    mov word ptr [si + 26], offset odd_table
+    mov word ptr [si + 28], cs
+    pop es
+    pop di
+    pop cx
+5:  pop ax
     popf16
     jmp odd_return13
 odd_check_edd:
@@ -462,6 +483,8 @@ odd_e820:
     clc
     jmp odd_return
 
+odd_table:
+    .zero 16
 odd_old10:
     .long 0
 odd_old13:
