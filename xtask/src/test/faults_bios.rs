@@ -11,15 +11,18 @@ use super::kernel::reclaiming;
 use super::parts::Scene;
 use crate::bare_metal::read;
 use crate::guest::Machine;
-use crate::image::DiskImage;
+use crate::image::{self, DiskImage};
+use crate::project::Boot;
 use crate::qmp::escape_commas;
 use anyhow::{Context, Result, ensure};
-use boot_info::{MemoryRegion, MemoryRegionKind};
+use boot_info::{KernelConfig, MemoryRegion, MemoryRegionKind};
 use layout::{SECTOR_LEN, SEGMENT_LEN, STAGE2_ADDR};
 use loader::e820::{self, Entry, Regions};
 use odd_bios::Manners;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
+use xshell::Shell;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32};
 
@@ -402,7 +405,7 @@ fn edd_fails_from(scene: &Scene, piece: &str, manners: Manners) -> Result<()> {
 /// The BIOS says that it read one sector less, without an error. `from` is the sector of the piece from which on it does so,
 /// `read` the first sector of the read that meets it, and how many that has.
 fn short_read(scene: &Scene, piece: &str, from: u32, read: (u64, u32)) -> Result<()> {
-    let image = scene.image(&self::read(&scene.parts.kernel_dev)?, "")?;
+    let image = read_by_bios(scene, &scene.parts.kernel_dev)?;
     let lba = lba(&image, piece)?;
     let manners = Manners { short_from: (lba + from).into(), ..GOOD };
     let (first, sectors) = (u64::from(lba) + read.0, read.1);
@@ -499,7 +502,13 @@ fn lba(image: &DiskImage, piece: &str) -> Result<u32> {
 }
 
 fn hello(scene: &Scene) -> Result<DiskImage> {
-    scene.image(&read(&scene.parts.kernel_release)?, "")
+    read_by_bios(scene, &scene.parts.kernel_release)
+}
+
+/// An image that the BIOS reads to its end, and not the disk's controller.
+fn read_by_bios(scene: &Scene, kernel: &Path) -> Result<DiskImage> {
+    let config = KernelConfig { disk_dma: false, ..KernelConfig::DEFAULT };
+    image::image(&Shell::new()?, &scene.parts.stages, &read(kernel)?, &Boot { config, ..Boot::default() })
 }
 
 /// Boots an image on a BIOS with these manners, and with this memory map or its own.

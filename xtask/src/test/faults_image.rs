@@ -20,7 +20,7 @@ const PHYSICAL_MEMORY_OFFSET: usize = 72;
 const STACK_ADDR: usize = 80;
 const BOOT_INFO_ADDR: usize = 88;
 const PROTOCOL: usize = 100;
-const UNUSED_CONFIG: usize = 104;
+const UNUSED_CONFIG: usize = 112;
 /// The table: headers, command line, kernel, and the place of one more.
 const HEADERS: usize = 512;
 const COMMAND_LINE: usize = HEADERS + PIECE_LEN;
@@ -152,7 +152,11 @@ const HOSTILE: &[(&str, usize, Values)] = &[
                 "E23: bundle: length of a piece is 0x0, expected at least 1 byte, and an end inside the bundle",
             ),
             (1, 8, "E25: kernel's headers damaged: checksum of bytes 0 to 0x1 is "),
-            ((64 << 10) + 1, 8, "E23: bundle: length of a piece is 0x10001, expected at least 1 byte"),
+            (
+                (64 << 10) + 1,
+                8,
+                "E23: bundle: length of the kernel's headers is 0x10001, expected at most 64 KiB",
+            ),
         ],
     ),
     (

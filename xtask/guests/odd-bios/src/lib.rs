@@ -13,7 +13,7 @@ pub const LEN: usize = 18 * 512;
 pub const MANNERS_OFFSET: usize = 512;
 
 /// Offset of the E820 entries in the program.
-pub const ENTRIES_OFFSET: usize = 2048;
+pub const ENTRIES_OFFSET: usize = 2016;
 
 /// Bytes from one entry to the next.
 pub const ENTRY_STRIDE: usize = 24;
