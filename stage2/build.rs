@@ -1,17 +1,31 @@
 //! Hands the numbers of `layout` to the linker script of the bare-metal binary.
 
+use std::env;
+
 fn main() {
     println!("cargo:rerun-if-changed=stage2.ld");
-    let directory = std::env::var("CARGO_MANIFEST_DIR").expect("cargo tells the package's directory");
+    println!("cargo:rerun-if-env-changed={MAY_BE_LARGE}");
+    let directory = env::var("CARGO_MANIFEST_DIR").expect("cargo tells the package's directory");
     let symbols = [
         ("LAYOUT_SECTOR_LEN", layout::SECTOR_LEN),
         ("LAYOUT_STAGE2_ADDR", layout::STAGE2_ADDR),
         ("LAYOUT_MODE_SWITCH_PAGE_END", layout::MODE_SWITCH_PAGE_END),
+        ("LAYOUT_STAGE2_MAIN_PART_END", main_part_end()),
         ("LAYOUT_STAGE2_FILE_END", layout::STAGE2_FILE_END),
         ("LAYOUT_STAGE2_END", layout::STAGE2_END),
+        ("stage2_may_be_large", env::var_os(MAY_BE_LARGE).is_some().into()),
     ];
     println!("cargo:rustc-link-arg-bin=stage2=--script={directory}/stage2.ld");
     for (name, value) in symbols {
         println!("cargo:rustc-link-arg-bin=stage2=--defsym={name}={value:#x}");
     }
+}
+
+/// Set in the environment by `cargo xtask size`, so that it can show what is too large to be linked.
+const MAY_BE_LARGE: &str = "STAGE2_MAY_BE_LARGE";
+
+/// What is not built to be small, such as the build for gdb, only has to be as small as stage1 can load.
+fn main_part_end() -> u32 {
+    let is_small = env::var("OPT_LEVEL").is_ok_and(|level| level == "z");
+    if is_small { layout::STAGE2_MAIN_PART_END } else { layout::STAGE2_FILE_END }
 }

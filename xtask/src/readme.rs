@@ -129,6 +129,14 @@ fn the_readme_has_the_memory_map() {
 }
 
 #[test]
+fn the_readme_tells_how_large_the_loader_may_be() {
+    let [sectors, kib] = [layout::STAGE2_MAX_SECTORS, layout::LOADER_MAX_LEN / 1024];
+    for told in [format!("at most {sectors} sectors"), format!("with stage1, at most {kib} KiB")] {
+        assert!(README.contains(&told), "no {told:?} in the README");
+    }
+}
+
+#[test]
 fn the_readme_has_the_map_of_the_boot_sector() {
     let map = boot_sector_map();
     assert!(README.contains(&map), "the README's map of the boot sector is to be:\n\n{map}");

@@ -82,6 +82,12 @@ pub const MODE_SWITCH_PAGE_END: u32 = MODE_SWITCH_PAGE_ADDR + PAGE_LEN;
 /// End of the largest stage2 that stage1 may load; stage2's .bss may reach beyond.
 pub const STAGE2_FILE_END: u32 = STAGE2_ADDR + STAGE2_MAX_SECTORS * SECTOR_LEN;
 
+/// Most bytes of the loader on the disk of every kernel, stage1 and stage2's main part: 48 KiB.
+pub const LOADER_MAX_LEN: u32 = 48 * 1024;
+
+/// Where the main part of stage2 has to end, if it is not built for gdb.
+pub const STAGE2_MAIN_PART_END: u32 = STAGE2_ADDR + LOADER_MAX_LEN - SECTOR_LEN;
+
 /// Where stage2's .bss has to end.
 pub const STAGE2_END: u32 = STAGE2_FILE_END.next_multiple_of(SEGMENT_LEN) + SEGMENT_LEN;
 
@@ -169,6 +175,7 @@ const _: () = {
     assert!(STAGE2_ADDR >= STAGE1_END);
     assert!(MODE_SWITCH_PAGE_ADDR.is_multiple_of(PAGE_LEN));
     assert!(MODE_SWITCH_PAGE_END <= SEGMENT_LEN, "real mode reaches the mode-switch page with CS = 0");
+    assert!(STAGE2_MAIN_PART_END.is_multiple_of(SECTOR_LEN) && STAGE2_MAIN_PART_END < STAGE2_FILE_END);
     assert!(STAGE2_END > STAGE2_FILE_END);
     assert!(BOUNCE_BUFFER_ADDR >= STAGE2_END);
     assert!(BOUNCE_BUFFER_ADDR.is_multiple_of(SEGMENT_LEN));
