@@ -79,6 +79,9 @@ const CORE_AND_ALLOC: &str = "-Zbuild-std=core,alloc,compiler_builtins";
 /// Cargo's folder for the profile of the boot stages.
 pub(crate) const STAGE_FOLDER: &str = "stage";
 
+/// The same for stage2 as gdb wants it.
+const STAGE_FOR_GDB_FOLDER: &str = "stage-debug";
+
 /// The boot sector.
 pub(crate) const STAGE1: Package = Package {
     name: "stage1",
@@ -199,8 +202,20 @@ impl Builder<'_> {
     /// The same, to step through.
     pub(crate) fn stages_for_gdb(&self) -> Result<[Vec<u8>; 2]> {
         let (stage1, stage2) =
-            both(|| self.stage(&STAGE1, STAGE_FOLDER), || self.stage(&STAGE2_FOR_GDB, "stage-debug"));
+            both(|| self.stage(&STAGE1, STAGE_FOLDER), || self.stage(&STAGE2_FOR_GDB, STAGE_FOR_GDB_FOLDER));
         Ok([stage1?, stage2?])
+    }
+
+    /// The boot stages, or those to step through, even where stage2 is too large to be linked.
+    pub(crate) fn stages_of_any_size(&self, for_gdb: bool) -> Result<[Vec<u8>; 2]> {
+        let (package, folder) =
+            if for_gdb { (&STAGE2_FOR_GDB, STAGE_FOR_GDB_FOLDER) } else { (&STAGE2, STAGE_FOLDER) };
+        let stage1 = self.stage(&STAGE1, STAGE_FOLDER)?;
+        let stage2 = self.stage(package, folder).or_else(|_| {
+            self.build_with(package, &[], |command| command.env("STAGE2_MAY_BE_LARGE", "1"))?;
+            read(&package.elf_file(self.checkout, folder))
+        })?;
+        Ok([stage1, stage2])
     }
 
     /// The ELF file of a boot stage, from the folder that its profile is named for.
@@ -216,9 +231,18 @@ impl Builder<'_> {
     }
 
     fn build(&self, package: &Package, more: &[&str]) -> Result<()> {
+        self.build_with(package, more, |command| command)
+    }
+
+    fn build_with(
+        &self,
+        package: &Package,
+        more: &[&str],
+        change: impl for<'a> FnOnce(Cmd<'a>) -> Cmd<'a>,
+    ) -> Result<()> {
         let shell = self.shell()?;
         output::note(&format!("building {} for {}", package.name, package.target));
-        let command = self.toolchain.cargo(&shell).arg("build");
+        let command = change(self.toolchain.cargo(&shell).arg("build"));
         self.finish(command, package, more).with_context(|| format!("{} does not build", package.name))
     }
 

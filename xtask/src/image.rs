@@ -15,7 +15,7 @@ mod symbols;
 
 pub(crate) use atomic_write::write_atomically;
 pub(crate) use desk_check::check_kernel;
-pub(crate) use disk_image::{DiskImage, Image, Stages};
+pub(crate) use disk_image::{DiskImage, Image, OPTIONAL_PART, Stages};
 
 use crate::bare_metal::{Builder, KERNEL, Profile, STAGE_FOLDER, STAGE1, STAGE2, both, read};
 use crate::checkout::Checkout;

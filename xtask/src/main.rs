@@ -24,6 +24,7 @@ mod qmp;
 mod readme;
 mod runner;
 mod setup;
+mod size;
 mod strip;
 mod temporary;
 mod test;
@@ -61,6 +62,7 @@ enum Command {
     Gdb(gdb::Options),
     Test(test::Options),
     Bench(bench::Options),
+    Size(size::Options),
     Lint(lint::Options),
     Runner(runner::Options),
 }
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         Command::Gdb(options) => gdb::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Size(options) => size::run(&options),
         Command::Lint(options) => lint::run(&options),
         Command::Runner(options) => runner::run(&options),
     });

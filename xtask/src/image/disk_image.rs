@@ -65,7 +65,7 @@ impl Stages {
 }
 
 /// What stage2's linker script calls the start of the optional part.
-const OPTIONAL_PART: &str = "optional_start";
+pub(crate) const OPTIONAL_PART: &str = "optional_start";
 
 /// What goes into a disk image.
 pub(crate) struct Image<'a> {

@@ -7,7 +7,7 @@ use super::parts::Scene;
 use crate::bare_metal::read;
 use crate::child::{self, Running};
 use crate::{checkout, guest, interrupt, output};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use boot_info::KernelConfig;
 use loader::bundle::Bundle;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -31,6 +31,7 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("commands::no_kernel_but_a_regular_file", no_kernel_but_a_regular_file),
         Test::new("commands::command_line_too_long", command_line_too_long),
         Test::new("commands::what_is_not_to_be_mapped", what_is_not_to_be_mapped),
+        Test::new("commands::size_tells_of_every_byte", size_tells_of_every_byte),
         Test::new("commands::picture_at_the_time_out", picture_at_the_time_out),
         Test::new("commands::picture_when_quiet", picture_when_quiet),
         Test::new("commands::writes_to_the_disk", writes_to_the_disk),
@@ -245,6 +246,36 @@ fn what_is_not_to_be_mapped(scene: &Scene) -> Result<()> {
         let found = Bundle::parse(0, header)?.config;
         ensure!(found == expected, "{line:?} {options:?}: found {found:?}, expected {expected:?}");
     }
+    Ok(())
+}
+
+/// The rows add up to what images hold, and tell what is left.
+fn size_tells_of_every_byte(scene: &Scene) -> Result<()> {
+    let told = succeed(scene.xtask().args(["size", "--functions", "3"]))?;
+    let stages = &scene.parts.stages;
+    let (_, table) = told.split_once("\nstage2 ").context("no table")?;
+    let rows = table.lines().skip(1).take_while(|line| !line.is_empty());
+    let rows = rows.map(|line| -> Result<_> {
+        let words: Vec<_> = line.split_whitespace().rev().collect();
+        let [optional, _percent, _share, main, ..] = *words else { bail!("no row: {line}") };
+        Ok((main.parse::<usize>()?, optional.parse::<usize>()?))
+    });
+    let mut rows = rows.collect::<Result<Vec<_>>>()?;
+    let (main, optional) = rows.pop().context("no rows")?;
+    ensure!(main == stages.main_part_len, "{main}, expected {}", stages.main_part_len);
+    let whole = (main + optional).next_multiple_of(512);
+    ensure!(whole == stages.stage2.len(), "{whole}, expected {}", stages.stage2.len());
+    let sums = rows.iter().fold((0, 0), |sums, row| (sums.0 + row.0, sums.1 + row.1));
+    ensure!(sums == (main, optional), "the rows' sums are {sums:?}: {told}");
+    ensure!(rows.iter().all(|row| row.0 < main), "one row has it all: {told}");
+
+    let (_, functions) = told.split_once("function\n").context("no functions")?;
+    let functions: Vec<_> = functions.lines().take_while(|line| !line.is_empty()).collect();
+    ensure!(functions.len() == 3, "{functions:?}, expected 3");
+    ensure!(functions.iter().any(|line| line.ends_with("  stage2::boot")), "{functions:?}");
+    let max = layout::LOADER_MAX_LEN;
+    let left = u32::try_from(512 + main).ok().and_then(|len| max.checked_sub(len)).context("too large")?;
+    ensure!(told.contains(&format!("bytes: {} of {max}, {left} left\n", 512 + main)), "{told}");
     Ok(())
 }
 
