@@ -280,7 +280,18 @@ impl Order<'_> {
         let window = self.plan.window_addr..=self.plan.window_addr + (self.plan.window_len - 1);
         let of_window: Vec<_> =
             pages.iter().filter(|page| window.contains(&page.virtual_addr)).copied().collect();
-        for run in joined(of_window.clone()) {
+        let runs = if self.config.map_physical_memory {
+            joined(of_window.clone())
+        } else {
+            // Files that are neighbours are mapped one by one.
+            let mut runs = Vec::new();
+            for file in self.files {
+                let of_file = of_window.iter().filter(|page| file.contains(&page.physical_addr));
+                runs.extend(joined(of_file.copied().collect()));
+            }
+            runs
+        };
+        for run in runs {
             for &size in sizes {
                 let first = run.physical_addr.next_multiple_of(size);
                 if first + size > run.physical_end() {
