@@ -1,195 +1,206 @@
-//! `cargo xtask bench`: what a boot costs beyond the bare BIOS reads, and how large the loader is.
+//! `cargo xtask bench`: what a boot costs beyond the bare BIOS reads, where its time goes, and how large the loader is.
 //!
-//! Three disks are booted in turn, again and again, so that all of them see the same machine: a boot sector that ends
-//! QEMU at once, one that reads the kernel's sectors and ends (`xtask/guests/bare-reads`), and Doorstep with a kernel that
-//! ends at its first instruction. What counts is the ratio within one run, not the milliseconds.
+//! For each load and each disk, images are booted in turn, again and again, so that all of them see the same machine: a boot
+//! sector that ends QEMU at once, one that reads the same sectors and ends (`xtask/guests/bare-reads`), and Doorstep with a
+//! kernel that ends at its first instruction; and other boot loaders with the same kernel, if asked for. What counts is
+//! the ratio within one run, not the milliseconds.
+
+mod chart;
+mod disks;
+mod loads;
+mod measure;
+mod phases;
+mod record;
+mod report;
+mod statistics;
 
 use crate::bare_metal::{BARE_READS, Builder, STAGE_FOLDER};
 use crate::checkout::Checkout;
 use crate::flatten::flatten;
-use crate::guest::{self, Event, Machine, SUCCESS};
-use crate::image::{Image, Stages};
+use crate::image::{self, DiskImage, Stages};
 use crate::output;
+use crate::project::Boot;
 use crate::temporary::TemporaryFolder;
 use crate::toolchain::Toolchain;
-use anyhow::{Context, Result, ensure};
-use clap::Args;
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use disks::Disk;
+use loads::{Extra, Load};
+use measure::Contender;
+use record::Record;
+use report::Group;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 use xshell::Shell;
 
 /// Measure boots against bare BIOS reads, in QEMU.
 ///
-/// The time is that from QEMU's start to its end, the median of all runs, less that of a boot sector that ends at once.
+/// The time is that from QEMU's start to its end, the median of all runs. `beyond` is the time beyond that of a boot sector
+/// that ends at once; `to base` and `to reads` are its ratios to that sector's time and to what the bare reads of the same
+/// sectors take beyond it. Without options it takes a minute or two, with `--all` the better part of an hour.
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask bench
+  cargo xtask bench --sizes 64,1024 --disks ide,virtio --save before.toml
+  cargo xtask bench --sizes 64,1024 --disks ide,virtio --against before.toml
+  cargo xtask bench --all --chart boots.svg --chart boots.png")]
 pub(crate) struct Options {
     /// How often each disk is booted
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// QEMU's machine: `pc` with an IDE disk, `q35` with an AHCI disk
-    #[arg(long, default_value = "pc")]
-    machine: String,
+    /// The disks to boot from
+    #[arg(long, value_delimiter = ',', default_value = "ide")]
+    disks: Vec<Disk>,
     /// Kernel sizes in KiB
-    #[arg(long, value_delimiter = ',', default_value = "64,1024,16384")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "64,1024,16384",
+        value_parser = clap::value_parser!(u32).range(1..=MAX_KIB)
+    )]
     sizes: Vec<u32>,
+    /// What to load besides
+    #[arg(long, value_delimiter = ',', value_name = "LOADS")]
+    also: Vec<Extra>,
+    /// Show where the time goes inside the loader
+    #[arg(long)]
+    phases: bool,
+    /// Everything: each disk; kernels up to 64 MiB, and what else there is to load; --phases
+    #[arg(long, conflicts_with_all = ["disks", "sizes", "also"])]
+    all: bool,
+    /// Draw a chart into a file, .svg or .png; may be given twice
+    #[arg(long, value_name = "PATH")]
+    chart: Vec<PathBuf>,
+    /// Keep the ratios in a file
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    /// Compare with the ratios that an earlier run has kept
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+}
+
+/// What fits into the machine's memory, with room to spare.
+const MAX_KIB: i64 = 128 << 10;
+
+impl Options {
+    fn disks(&self) -> &[Disk] {
+        if self.all { Disk::value_variants() } else { &self.disks }
+    }
+
+    fn sizes(&self) -> &[u32] {
+        if self.all { &[64, 1 << 10, 16 << 10, 64 << 10] } else { &self.sizes }
+    }
+
+    fn loads(&self) -> impl Iterator<Item = Load> {
+        let extras = if self.all { Extra::value_variants() } else { &self.also };
+        let kernels = self.sizes().iter().map(|&kib| Load::kernel_of(kib));
+        kernels.chain(extras.iter().map(|&extra| Load::extra(extra)))
+    }
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    // What would be refused is refused before it is measured.
+    options.chart.iter().try_for_each(|path| chart::Format::of(path).map(|_| ()))?;
+    let earlier = options.against.as_deref().map(Record::load).transpose()?;
+
     let shell = Shell::new()?;
     let checkout = Checkout::find(&shell)?;
     let toolchain = Toolchain::find(&shell)?;
     let builder = Builder { checkout: &checkout, toolchain: &toolchain };
-    let [stage1, stage2] = builder.stages()?;
-    let stages = Stages::flatten(&stage1, &stage2)?;
-    let bare_reads =
-        flatten(&builder.stage(&BARE_READS, STAGE_FOLDER)?, layout::STAGE1_ADDR, layout::SECTOR_LEN)?;
-    output::line(&format!(
-        "loader: stage1 {} bytes, stage2 {} bytes",
-        stages.stage1.len(),
-        stages.stage2.len()
-    ));
+    let bench = Bench::build(&shell, &builder)?;
+    let Stages { stage1, stage2, .. } = &bench.stages;
+    output::line(&format!("loader: stage1 {} bytes, stage2 {} bytes", stage1.len(), stage2.len()));
 
-    let folder = TemporaryFolder::new()?;
-    let at_once = disk(&folder, "at-once", &reading_sector(&bare_reads, 0)?)?;
-    let mut rows = vec![
-        ["kernel", "ends at once", "bare reads", "Doorstep", "beyond", "ratio"].map(str::to_owned).to_vec(),
-    ];
-    for kib in &options.sizes {
-        let kernel = kernel_that_ends(usize::try_from(*kib)? << 10);
-        let sectors = u32::try_from(kernel.len())?.div_ceil(layout::SECTOR_LEN);
-        let mut reads = reading_sector(&bare_reads, sectors)?;
-        reads.extend(&kernel);
-        let image = Image::of(&stages, &kernel);
-        let disks = [
-            at_once.clone(),
-            disk(&folder, "reads", &reads)?,
-            disk(&folder, "doorstep", image.build()?.bytes())?,
-        ];
-        let [at_once, reads, doorstep] = measure(options, &disks)?;
-        let beyond = |time: Duration| time.saturating_sub(at_once);
-        rows.push(vec![
-            format!("{kib} KiB"),
-            milliseconds(at_once),
-            milliseconds(reads),
-            milliseconds(doorstep),
-            milliseconds(beyond(doorstep)),
-            ratio(beyond(doorstep), beyond(reads)),
-        ]);
+    let mut groups = Vec::new();
+    for load in options.loads() {
+        for &disk in options.disks() {
+            let name = load.on(disk);
+            output::note(&format!("booting {name}"));
+            let measured = measure::in_turn(bench.contenders(&load)?, disk, options.runs)?;
+            groups.push(Group::of(name, measured)?);
+        }
     }
-    output::line(&output::table(&rows));
+    output::line(&report::table(&groups, earlier.as_ref()));
     output::line(
-        "beyond: Doorstep's time beyond a boot sector that ends at once; ratio: to that of the bare reads",
+        "beyond: the median less that of the boot sector that ends at once; its ratios to that one's median, and to what \
+         the bare reads take beyond it",
     );
+    if options.phases || options.all {
+        phases::run(options, &builder, &bench)?;
+    }
+    options.chart.iter().try_for_each(|path| chart::write(path, &groups))?;
+    if let Some(path) = &options.save {
+        Record::of(&groups).save(path)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Boots each disk in turn, and gives the median time of each.
-fn measure(options: &Options, disks: &[PathBuf; 3]) -> Result<[Duration; 3]> {
-    let mut times = [const { Vec::new() }; 3];
-    for _ in 0..options.runs {
-        for (disk, times) in disks.iter().zip(&mut times) {
-            times.push(boot(options, disk)?);
-        }
-    }
-    Ok(times.map(|mut times| {
-        times.sort();
-        times[times.len() / 2]
-    }))
+/// What is needed to make the disks.
+struct Bench<'a> {
+    shell: &'a Shell,
+    stages: Stages,
+    /// The boot sector that reads some sectors.
+    bare_reads: Vec<u8>,
+    folder: TemporaryFolder,
 }
 
-/// Boots a disk until it ends QEMU, and gives the time that took.
-fn boot(options: &Options, disk: &Path) -> Result<Duration> {
-    let machine = Machine {
-        image: disk.to_owned(),
-        // Nothing between the guest and the file, so that its reads are all that is measured.
-        writable: true,
-        machine: Some(options.machine.clone()),
-        memory: Some("256M".to_owned()),
-        display: Some("none".to_owned()),
-        ..Machine::default()
-    };
-    let start = Instant::now();
-    let mut guest = machine.start_alone()?;
-    loop {
-        match guest.next(Some(start + Duration::from_secs(120)))? {
-            Event::Output(_) => {}
-            Event::Quiet => anyhow::bail!("{} did not end:\n{}", disk.display(), guest.serial()),
-            Event::Ended(status) => {
-                let time = start.elapsed();
-                let code = guest::exit_code(status)?;
-                ensure!(code == SUCCESS, "{} ended with {code}:\n{}", disk.display(), guest.serial());
-                return Ok(time);
+impl<'a> Bench<'a> {
+    fn build(shell: &'a Shell, builder: &Builder<'_>) -> Result<Self> {
+        let [stage1, stage2] = builder.stages()?;
+        let bare_reads = builder.stage(&BARE_READS, STAGE_FOLDER)?;
+        Ok(Self {
+            shell,
+            stages: Stages::flatten(&stage1, &stage2)?,
+            bare_reads: flatten(&bare_reads, layout::STAGE1_ADDR, layout::SECTOR_LEN)?,
+            folder: TemporaryFolder::new()?,
+        })
+    }
+
+    /// The disks of one load: a boot sector that ends at once, the bare reads, Doorstep.
+    fn contenders(&self, load: &Load) -> Result<Vec<Contender>> {
+        let image = self.image(&load.kernel, load.ramdisk.as_deref())?;
+        let mut read = Vec::new();
+        for piece in ["kernel", "ramdisk"] {
+            if let Ok(range) = image.range(piece) {
+                read.extend_from_slice(&image.bytes()[range]);
             }
         }
+        let sectors = u32::try_from(read.len())?.div_ceil(layout::SECTOR_LEN);
+        let contender = |loader: &str, bytes: Vec<u8>| -> Result<_> {
+            Ok(Contender { loader: loader.to_owned(), image: self.disk(loader, bytes)? })
+        };
+        Ok(vec![
+            contender("ends at once", self.reading_sector(0)?)?,
+            contender("bare reads", [self.reading_sector(sectors)?, read].concat())?,
+            contender("Doorstep", image.bytes().to_vec())?,
+        ])
     }
-}
 
-/// The boot sector that reads so many sectors.
-fn reading_sector(sector: &[u8], sectors: u32) -> Result<Vec<u8>> {
-    let mut sector = sector.to_vec();
-    let place = usize::try_from(layout::DESCRIPTOR_OFFSET)?;
-    sector
-        .get_mut(place..place + 4)
-        .context("a boot sector is longer")?
-        .copy_from_slice(&sectors.to_le_bytes());
-    Ok(sector)
-}
-
-/// Writes a disk of whole MiB: BIOSes find no cylinder on a smaller one, and do not boot it.
-fn disk(folder: &TemporaryFolder, name: &str, bytes: &[u8]) -> Result<PathBuf> {
-    let path = folder.path().join(name);
-    let mut bytes = bytes.to_vec();
-    bytes.resize(bytes.len().next_multiple_of(1 << 20), 0);
-    fs::write(&path, bytes)?;
-    Ok(path)
-}
-
-/// A kernel of one segment that ends QEMU at its first instruction and is otherwise noise, as incompressible as code.
-fn kernel_that_ends(len: usize) -> Vec<u8> {
-    const HEADERS_LEN: u64 = 64 + 56;
-    const ADDR: u64 = 0x20_0000;
-    // mov al, 10h; out F4h, al; hlt
-    const CODE: [u8; 5] = [0xb0, 0x10, 0xe6, 0xf4, 0xf4];
-    let mut file = Vec::with_capacity(len);
-    let mut put = |bytes: &[u8]| file.extend(bytes);
-    // The file header: ELF64, little-endian, executable, x86-64, one program header behind it.
-    put(&[0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 62, 0, 1, 0, 0, 0]);
-    for value in [ADDR + HEADERS_LEN, 64, 0] {
-        put(&value.to_le_bytes());
+    /// An image as `cargo xtask image` makes it.
+    fn image(&self, kernel: &[u8], ramdisk: Option<&[u8]>) -> Result<DiskImage> {
+        let path = self.folder.path().join("ramdisk");
+        let ramdisk = ramdisk.map(|bytes| fs::write(&path, bytes).map(|()| path)).transpose()?;
+        image::image(self.shell, &self.stages, kernel, &Boot { ramdisk, ..Boot::default() })
     }
-    put(&[0, 0, 0, 0, 64, 0, 56, 0, 1, 0, 64, 0, 0, 0, 0, 0]);
-    // The program header: all of the file, read and execute.
-    put(&[1, 0, 0, 0, 5, 0, 0, 0]);
-    for value in [0, ADDR, ADDR, len as u64, len as u64, 0x1000] {
-        put(&value.to_le_bytes());
+
+    /// The boot sector that reads so many sectors.
+    fn reading_sector(&self, sectors: u32) -> Result<Vec<u8>> {
+        let mut sector = self.bare_reads.clone();
+        let place = usize::try_from(layout::DESCRIPTOR_OFFSET)?;
+        sector
+            .get_mut(place..place + 4)
+            .context("a boot sector is longer")?
+            .copy_from_slice(&sectors.to_le_bytes());
+        Ok(sector)
     }
-    put(&CODE);
-    let noise =
-        (0u32..).flat_map(|number| number.wrapping_mul(0x9e37_79b9).rotate_left(number).to_le_bytes());
-    let rest = len - file.len();
-    file.extend(noise.take(rest));
-    file
-}
 
-/// Says nothing where the noise was larger than what was to be measured.
-fn ratio(time: Duration, reads: Duration) -> String {
-    if reads.is_zero() { "-".to_owned() } else { format!("{:.2}", time.as_secs_f64() / reads.as_secs_f64()) }
-}
-
-fn milliseconds(time: Duration) -> String {
-    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_kernel_is_one_that_the_loader_takes() {
-        let kernel = kernel_that_ends(64 << 10);
-        assert_eq!(kernel.len(), 64 << 10);
-        crate::image::check_kernel(&kernel, &boot_info::KernelConfig::DEFAULT).unwrap();
+    /// Writes a disk of whole MiB: BIOSes find no cylinder on a smaller one, and do not boot it.
+    fn disk(&self, name: &str, mut bytes: Vec<u8>) -> Result<PathBuf> {
+        let path = self.folder.path().join(name);
+        bytes.resize(bytes.len().next_multiple_of(1 << 20), 0);
+        fs::write(&path, bytes)?;
+        Ok(path)
     }
 }

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
+use wait4::{ResUse, Wait4};
 
 /// The exit status that a guest's success gives: 10h written to the port of isa-debug-exit, which QEMU turns into
 /// `value << 1 | 1`. Other values are failures, and 0 is a machine that was switched off.
@@ -214,7 +215,16 @@ impl Machine {
                 }
             }
         });
-        Ok(Guest { child, status: None, output, serial: Vec::new(), qmp, folder, guard })
+        Ok(Guest {
+            child: Some(child),
+            status: None,
+            cpu_time: Duration::ZERO,
+            output,
+            serial: Vec::new(),
+            qmp,
+            folder,
+            guard,
+        })
     }
 }
 
@@ -243,8 +253,11 @@ pub(crate) enum Event {
 
 /// A running machine. Ends with this value, if not before.
 pub(crate) struct Guest {
-    child: Child,
+    /// None when it has ended.
+    child: Option<Child>,
     status: Option<ExitStatus>,
+    /// What it had used of the processors when it ended.
+    cpu_time: Duration,
     output: Receiver<Vec<u8>>,
     serial: Vec<u8>,
     /// None for a program that takes no orders.
@@ -271,9 +284,7 @@ impl Guest {
             Err(RecvTimeoutError::Timeout) => Ok(Event::Quiet),
             Err(RecvTimeoutError::Disconnected) => {
                 self.guard.forget_child();
-                let status = self.child.wait()?;
-                self.status = Some(status);
-                Ok(Event::Ended(status))
+                self.wait().map(Event::Ended)
             }
         }
     }
@@ -281,6 +292,11 @@ impl Guest {
     /// Everything on the serial line so far.
     pub(crate) fn serial(&self) -> String {
         String::from_utf8_lossy(&self.serial).replace('\r', "")
+    }
+
+    /// What QEMU used of the processors, in user mode and in the system's, until it ended.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        self.cpu_time
     }
 
     /// What QEMU had to say itself, when it was started alone.
@@ -337,9 +353,19 @@ impl Guest {
             }
         }
         self.guard.forget_child();
-        self.child.kill()?;
-        self.status = Some(self.child.wait()?);
+        if let Some(child) = &mut self.child {
+            child.kill()?;
+        }
+        self.wait()?;
         Ok(())
+    }
+
+    fn wait(&mut self) -> Result<ExitStatus> {
+        let child = self.child.take().context("QEMU has been waited for")?;
+        let ResUse { status, rusage } = child.wait4()?;
+        self.cpu_time = rusage.utime + rusage.stime;
+        self.status = Some(status);
+        Ok(status)
     }
 }
 

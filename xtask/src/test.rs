@@ -2,6 +2,7 @@
 //!
 //! Each file in `test/` is a group of boot tests. They use the real thing: real QEMU, real Bochs, real kernels, real linkers.
 
+mod bench;
 mod bochs;
 mod boot;
 mod booted;
@@ -169,6 +170,7 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         other_loaders::tests(),
         random::tests(options.flips.unwrap_or(if options.thorough { 1000 } else { 32 }), options.seed),
         commands::tests(),
+        bench::tests(),
         runner::tests(),
         new::tests(),
         migrated::tests(),

@@ -1,0 +1,71 @@
+//! Boots, and how long they take.
+
+use super::disks::Disk;
+use super::statistics::Spread;
+use crate::guest::{self, Event, Machine, SUCCESS};
+use anyhow::{Context, Result, bail, ensure};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// No boot takes this long, whoever loads; one that does hangs.
+const BOUND: Duration = Duration::from_secs(600);
+
+/// A disk image, and who loads from it.
+pub(super) struct Contender {
+    /// As a person calls it.
+    pub(super) loader: String,
+    pub(super) image: PathBuf,
+}
+
+/// What the boots of one contender took.
+pub(super) struct Measured {
+    pub(super) loader: String,
+    /// From QEMU's start to its end.
+    pub(super) time: Spread,
+    /// The median of what QEMU used of the processors, in user mode and in the system's.
+    pub(super) cpu_time: Duration,
+}
+
+/// Boots each image in turn, again and again, so that all of them see the same machine.
+pub(super) fn in_turn(contenders: Vec<Contender>, disk: Disk, runs: u32) -> Result<Vec<Measured>> {
+    let mut samples = vec![Vec::new(); contenders.len()];
+    for _ in 0..runs {
+        for (contender, samples) in contenders.iter().zip(&mut samples) {
+            let sample = boot(&disk.machine(&contender.image))
+                .with_context(|| format!("{} on {}", contender.loader, disk.name()))?;
+            samples.push(sample);
+        }
+    }
+    let measured = |(contender, samples): (Contender, Vec<Sample>)| {
+        let time = Spread::of(samples.iter().map(|sample| sample.time)).context("no run")?;
+        let cpu_time = Spread::of(samples.iter().map(|sample| sample.cpu_time)).context("no run")?.median;
+        Ok(Measured { loader: contender.loader, time, cpu_time })
+    };
+    contenders.into_iter().zip(samples).map(measured).collect()
+}
+
+/// One boot.
+#[derive(Clone)]
+pub(super) struct Sample {
+    time: Duration,
+    cpu_time: Duration,
+    pub(super) serial: String,
+}
+
+/// Boots a machine until the guest ends it, which has to be with success.
+pub(super) fn boot(machine: &Machine) -> Result<Sample> {
+    let start = Instant::now();
+    let mut guest = machine.start_alone()?;
+    loop {
+        match guest.next(Some(start + BOUND))? {
+            Event::Output(_) => {}
+            Event::Quiet => bail!("no end within {} seconds:\n{}", BOUND.as_secs(), guest.serial()),
+            Event::Ended(status) => {
+                let time = start.elapsed();
+                let code = guest::exit_code(status)?;
+                ensure!(code == SUCCESS, "exit code {code}, expected {SUCCESS}:\n{}", guest.serial());
+                return Ok(Sample { time, cpu_time: guest.cpu_time(), serial: guest.serial() });
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! `cargo xtask bench` measures, draws and compares. What it measures is not looked at: other programs run as well.
+
+use super::Test;
+use super::commands::succeed;
+use super::parts::Scene;
+use crate::child;
+use anyhow::{Context, Result, ensure};
+use std::fs;
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        Test::new("bench::measures_draws_and_compares", measures_draws_and_compares),
+        Test::new("bench::every_disk", every_disk),
+        Test::new("bench::no_measuring_for_what_cannot_be_written", no_measuring_for_what_cannot_be_written),
+    ]
+}
+
+fn measures_draws_and_compares(scene: &Scene) -> Result<()> {
+    const ONE_BOOT: [&str; 5] = ["bench", "--runs", "1", "--sizes", "64"];
+    let files = ["--chart", "boots.svg", "--chart", "boots.png", "--save", "run.toml"];
+    let told = succeed(scene.xtask().args(ONE_BOOT).args(files).arg("--phases"))?;
+    ensure!(told.starts_with("loader: stage1 512 bytes, stage2 "), "{told}");
+    ensure!(told.contains("\n64 KiB, IDE\n"), "{told}");
+    for loader in ["ends at once", "bare reads", "Doorstep"] {
+        let [median, cpu_time] = first_and_last_time(&told, loader)?;
+        ensure!(median > 0.0 && cpu_time > 0.0, "{loader}: {told}");
+    }
+    let milestones = told.lines().find(|line| line.contains("stage2  machine known  headers read"));
+    let times = told.lines().rfind(|line| line.starts_with("64 KiB, IDE  "));
+    let (milestones, times) = milestones.zip(times).context(told.clone())?;
+    ensure!(milestones.ends_with("hand-off  kernel") && times.matches(" ms").count() > 6, "{told}");
+
+    let drawn = fs::read_to_string(scene.folder().join("boots.svg"))?;
+    ensure!(drawn.contains("  Doorstep</text>"), "{drawn}");
+    let drawn = fs::read(scene.folder().join("boots.png"))?;
+    png::Decoder::new(std::io::Cursor::new(&drawn)).read_info().context("boots.png")?;
+
+    let told = succeed(scene.xtask().args(ONE_BOOT).args(["--against", "run.toml"]))?;
+    let doorstep = row(&told, "Doorstep")?;
+    ensure!(doorstep.contains('%'), "{told}");
+    Ok(())
+}
+
+/// The row of a loader in the first table that has one.
+fn row<'a>(told: &'a str, loader: &str) -> Result<&'a str> {
+    let row = told.lines().find_map(|line| line.strip_prefix("  ")?.strip_prefix(loader));
+    row.with_context(|| format!("no {loader}: {told}"))
+}
+
+/// The median, and what QEMU used of the processors, in milliseconds.
+fn first_and_last_time(told: &str, loader: &str) -> Result<[f64; 2]> {
+    let times: Vec<_> = row(told, loader)?.split(" ms").map(str::trim).collect();
+    let (median, cpu_time) = times.first().zip(times.iter().rev().nth(1)).context("no times")?;
+    let cpu_time = cpu_time.rsplit(' ').next().context("no CPU time")?;
+    Ok([median.parse()?, cpu_time.parse()?])
+}
+
+fn every_disk(scene: &Scene) -> Result<()> {
+    let disks = ["--disks", "ide,ahci,virtio,nvme,usb"];
+    let told = succeed(scene.xtask().args(["bench", "--runs", "1", "--sizes", "64"]).args(disks))?;
+    for disk in ["IDE", "AHCI", "virtio", "NVMe", "USB"] {
+        ensure!(told.contains(&format!("\n64 KiB, {disk}\n")), "no {disk}: {told}");
+    }
+    ensure!(told.matches("\n  Doorstep  ").count() == 5, "{told}");
+    Ok(())
+}
+
+fn no_measuring_for_what_cannot_be_written(scene: &Scene) -> Result<()> {
+    for (arguments, expected) in [
+        (["--chart", "boots.jpg"], "error: found boots.jpg, expected a name that ends with .svg or .png"),
+        (["--against", "no.toml"], "error: cannot read no.toml"),
+    ] {
+        let output = child::output(scene.xtask().arg("bench").args(arguments))?;
+        let told = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(1), "{arguments:?}: {}", output.status);
+        ensure!(told.contains(expected) && !told.contains("booting"), "{told}");
+    }
+    Ok(())
+}
