@@ -6,9 +6,11 @@
 //! the ratio within one run, not the milliseconds.
 
 mod chart;
+mod desk;
 mod disks;
 mod loads;
 mod measure;
+mod peers;
 mod phases;
 mod record;
 mod report;
@@ -27,6 +29,7 @@ use clap::{Args, ValueEnum};
 use disks::Disk;
 use loads::{Extra, Load};
 use measure::Contender;
+use peers::Peers;
 use record::Record;
 use report::Group;
 use std::fs;
@@ -45,7 +48,8 @@ Examples:
   cargo xtask bench
   cargo xtask bench --sizes 64,1024 --disks ide,virtio --save before.toml
   cargo xtask bench --sizes 64,1024 --disks ide,virtio --against before.toml
-  cargo xtask bench --all --chart boots.svg --chart boots.png")]
+  cargo xtask bench --peers=grub
+  cargo xtask bench --all --peers --chart boots.svg --chart boots.png")]
 pub(crate) struct Options {
     /// How often each disk is booted
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
@@ -67,7 +71,20 @@ pub(crate) struct Options {
     /// Show where the time goes inside the loader
     #[arg(long)]
     phases: bool,
-    /// Everything: each disk; kernels up to 64 MiB, and what else there is to load; --phases
+    /// Boot other boot loaders, too [default: all that can be had]. Building the crates takes minutes
+    #[arg(
+        long,
+        value_delimiter = ',',
+        num_args = 0..,
+        require_equals = true,
+        default_missing_value = "bootloader-0.9,bootloader-0.11,grub"
+    )]
+    peers: Vec<peers::Kind>,
+    /// Boot nothing, but show how long a person waits for an image: after no change, for a given kernel, after touching
+    /// stage2, and for a clean build in a folder of its own
+    #[arg(long)]
+    desk: bool,
+    /// Everything of Doorstep: each disk; kernels up to 64 MiB, and what else there is to load; phases and desk
     #[arg(long, conflicts_with_all = ["disks", "sizes", "also"])]
     all: bool,
     /// Draw a chart into a file, .svg or .png; may be given twice
@@ -107,18 +124,26 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
     let shell = Shell::new()?;
     let checkout = Checkout::find(&shell)?;
+    if options.desk {
+        desk::run(&checkout)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let toolchain = Toolchain::find(&shell)?;
     let builder = Builder { checkout: &checkout, toolchain: &toolchain };
     let bench = Bench::build(&shell, &builder)?;
     let Stages { stage1, stage2, .. } = &bench.stages;
     output::line(&format!("loader: stage1 {} bytes, stage2 {} bytes", stage1.len(), stage2.len()));
 
+    let mut peers = Peers::make(&shell, &builder, &options.peers)?;
     let mut groups = Vec::new();
     for load in options.loads() {
+        let ours = bench.contenders(&load)?;
+        let others = peers.contenders(&load)?;
         for &disk in options.disks() {
             let name = load.on(disk);
             output::note(&format!("booting {name}"));
-            let measured = measure::in_turn(bench.contenders(&load)?, disk, options.runs)?;
+            let others = peers.that_boot(&others, &name, disk)?;
+            let measured = measure::in_turn([ours.clone(), others].concat(), disk, options.runs)?;
             groups.push(Group::of(name, measured)?);
         }
     }
@@ -127,12 +152,16 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         "beyond: the median less that of the boot sector that ends at once; its ratios to that one's median, and to what \
          the bare reads take beyond it",
     );
+    peers.left_out.iter().for_each(|what| output::line(&format!("left out: {what}")));
     if options.phases || options.all {
         phases::run(options, &builder, &bench)?;
     }
     options.chart.iter().try_for_each(|path| chart::write(path, &groups))?;
     if let Some(path) = &options.save {
         Record::of(&groups).save(path)?;
+    }
+    if options.all {
+        desk::run(&checkout)?;
     }
     Ok(ExitCode::SUCCESS)
 }

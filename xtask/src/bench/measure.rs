@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 const BOUND: Duration = Duration::from_secs(600);
 
 /// A disk image, and who loads from it.
+#[derive(Clone)]
 pub(super) struct Contender {
     /// As a person calls it.
     pub(super) loader: String,
@@ -54,12 +55,22 @@ pub(super) struct Sample {
 
 /// Boots a machine until the guest ends it, which has to be with success.
 pub(super) fn boot(machine: &Machine) -> Result<Sample> {
+    boot_within(machine, BOUND)
+}
+
+/// The same for one that may hang: then the error tells what was on its screen last.
+pub(super) fn boot_within(machine: &Machine, bound: Duration) -> Result<Sample> {
     let start = Instant::now();
     let mut guest = machine.start_alone()?;
     loop {
-        match guest.next(Some(start + BOUND))? {
+        match guest.next(Some(start + bound))? {
             Event::Output(_) => {}
-            Event::Quiet => bail!("no end within {} seconds:\n{}", BOUND.as_secs(), guest.serial()),
+            Event::Quiet => {
+                let screen = guest.screen()?;
+                let lines: Vec<_> = screen.lines().rev().take(3).collect();
+                let last = lines.into_iter().rev().collect::<Vec<_>>().join(" ");
+                bail!("no end within {} seconds, last on the screen: {last}", bound.as_secs());
+            }
             Event::Ended(status) => {
                 let time = start.elapsed();
                 let code = guest::exit_code(status)?;

@@ -3,7 +3,7 @@
 use super::Test;
 use super::commands::succeed;
 use super::parts::Scene;
-use crate::child;
+use crate::{child, tools};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 
@@ -11,6 +11,12 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![
         Test::new("bench::measures_draws_and_compares", measures_draws_and_compares),
         Test::new("bench::every_disk", every_disk),
+        Test::new("bench::beside_grub", beside_grub).needs(|| {
+            let has_grub = tools::find("grub-mkimage").is_some();
+            (!has_grub).then_some("grub-mkimage is not installed")
+        }),
+        Test::new("bench::beside_older_crates", beside_older_crates).slow(),
+        Test::new("bench::the_desk", the_desk).slow(),
         Test::new("bench::no_measuring_for_what_cannot_be_written", no_measuring_for_what_cannot_be_written),
     ]
 }
@@ -62,6 +68,35 @@ fn every_disk(scene: &Scene) -> Result<()> {
         ensure!(told.contains(&format!("\n64 KiB, {disk}\n")), "no {disk}: {told}");
     }
     ensure!(told.matches("\n  Doorstep  ").count() == 5, "{told}");
+    Ok(())
+}
+
+/// Also with a ramdisk, which it loads as a module.
+fn beside_grub(scene: &Scene) -> Result<()> {
+    let told = succeed(scene.xtask().args(ON_VIRTIO).args(["--also", "ramdisk", "--peers=grub"]))?;
+    ensure!(told.matches("\n  GRUB ").count() == 2 && !told.contains("left out"), "{told}");
+    Ok(())
+}
+
+/// Their sources come from the registry, and take minutes to build.
+fn beside_older_crates(scene: &Scene) -> Result<()> {
+    let peers = ["--also", "debug-info", "--peers=bootloader-0.9,bootloader-0.11"];
+    let told = succeed(scene.xtask().args(ON_VIRTIO).args(peers))?;
+    for peer in ["\n  bootloader 0.9.", "\n  bootloader 0.11."] {
+        ensure!(told.matches(peer).count() == 2 && !told.contains("left out"), "{told}");
+    }
+    Ok(())
+}
+
+const ON_VIRTIO: [&str; 7] = ["bench", "--runs", "1", "--sizes", "64", "--disks", "virtio"];
+
+fn the_desk(scene: &Scene) -> Result<()> {
+    let told = succeed(scene.xtask().args(["bench", "--desk"]))?;
+    for case in ["after no change", "for a given kernel of 64 MiB", "after touching stage2", "clean build"] {
+        let seconds = told.lines().find_map(|line| line.trim().strip_prefix(case)?.strip_suffix(" s"));
+        let seconds: f64 = seconds.with_context(|| format!("no {case:?}: {told}"))?.trim().parse()?;
+        ensure!(seconds > 0.0, "{told}");
+    }
     Ok(())
 }
 
