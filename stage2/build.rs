@@ -1,6 +1,7 @@
 //! Hands the numbers of `layout` to the linker script of the bare-metal binary.
 
 use std::env;
+use std::path::Path;
 
 fn main() {
     println!("cargo:rerun-if-changed=stage2.ld");
@@ -24,8 +25,9 @@ fn main() {
 /// Set in the environment by `cargo xtask size`, so that it can show what is too large to be linked.
 const MAY_BE_LARGE: &str = "STAGE2_MAY_BE_LARGE";
 
-/// What is not built to be small, such as the build for gdb, only has to be as small as stage1 can load.
+/// The build for gdb, which is known by the folder of its profile, only has to be as small as stage1 can load.
 fn main_part_end() -> u32 {
-    let is_small = env::var("OPT_LEVEL").is_ok_and(|level| level == "z");
-    if is_small { layout::STAGE2_MAIN_PART_END } else { layout::STAGE2_FILE_END }
+    let folder = env::var_os("OUT_DIR").expect("cargo tells the folder for results");
+    let is_for_gdb = Path::new(&folder).iter().any(|name| name == "stage-debug");
+    if is_for_gdb { layout::STAGE2_FILE_END } else { layout::STAGE2_MAIN_PART_END }
 }
