@@ -42,8 +42,8 @@ fn measures_draws_and_compares(scene: &Scene) -> Result<()> {
     png::Decoder::new(std::io::Cursor::new(&drawn)).read_info().context("boots.png")?;
 
     let told = succeed(scene.xtask().args(ONE_BOOT).args(["--against", "run.toml"]))?;
-    let doorstep = row(&told, "Doorstep")?;
-    ensure!(doorstep.contains('%'), "{told}");
+    // Whether one boot of each is enough for a ratio, nobody can promise.
+    ensure!(told.contains("  earlier  change  "), "{told}");
     Ok(())
 }
 
