@@ -77,9 +77,10 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
     // What is to be booted.
     let mut reader = source::open(source)?;
     let bundle = Bundle::read(&mut reader, source.bundle_lba)?;
-    reader.sectors().check_size(reader.end_lba(bundle.len))?;
+    reader.sectors().bios().check_size(reader.end_lba(bundle.len))?;
     if bundle.config.disk_dma {
-        reader.sectors_mut().use_dma(source.bundle_lba, layout::BUNDLE_HEADER_LEN / layout::SECTOR_LEN);
+        let sectors = layout::BUNDLE_HEADER_LEN / source.sector_len;
+        reader.sectors_mut().use_dma(source.bundle_lba, sectors.into());
     }
     // SAFETY: what is written through it goes to frames that are taken first, and to the place for the headers.
     let mut memory = unsafe { IdentityMemory::new() };
@@ -166,7 +167,7 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
     if let Some(template) = loaded.kernel.tls {
         parts.tls_template = template;
     }
-    if let Some(size) = reader.sectors().size() {
+    if let Some(size) = reader.sectors().bios().size() {
         parts.drive_size = size;
     }
     if let Some(clock) = bios::clock::read() {
@@ -177,7 +178,7 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
     println!("jump to {:#x}", loaded.kernel.entry_addr);
     match mode {
         Some(mode) if bios::vbe::show(mode) => {
-            // As above.
+            // The window has all that lies below 4 GiB, or else this alone where it would be.
             parts.framebuffer.addr = plan.window_addr + parts.framebuffer.physical_addr;
         }
         _ if bundle.config.vga_320x200 => screen::show_pixels(),

@@ -6,6 +6,7 @@
 //! Programming Interface for Bus Master IDE Controller 1.0 (Intel, 1994); ATA/ATAPI-6, sections 6.13, 7 and 8.27 (READ DMA
 //! EXT).
 
+use crate::frames::LOW_END;
 use crate::int13::DriveParameters;
 use core::fmt;
 
@@ -98,7 +99,7 @@ pub enum Fault {
     Controller(u8),
     /// Neither came to an end in time.
     TimeOut,
-    /// What came is not what is on the disk.
+    /// What came is not what was expected.
     Different,
 }
 
@@ -108,7 +109,7 @@ impl fmt::Display for Fault {
             Self::Device(status) => write!(f, "disk status {status:02X}h"),
             Self::Controller(status) => write!(f, "controller status {status:02X}h"),
             Self::TimeOut => f.write_str("time-out"),
-            Self::Different => f.write_str("not what is on the disk"),
+            Self::Different => f.write_str("not the bytes that were expected"),
         }
     }
 }
@@ -232,7 +233,7 @@ impl IdeDisk {
     }
 
     /// Reads sectors of 512 bytes straight to memory: `count` of them from `lba` on, as many as one transfer can move, and gives
-    /// their number.
+    /// their number. That is 0 where the controller cannot write: at an odd address, or beyond 4 GiB.
     ///
     /// # Errors
     /// A fault; the machine is as before then, too.
@@ -247,7 +248,11 @@ impl IdeDisk {
     ) -> Result<u64, Fault> {
         const SECTOR_LEN: u64 = layout::SECTOR_LEN as u64;
         let count = count.min(SECTORS_MAX).min(TRANSFER_MAX / SECTOR_LEN);
-        table.tell(target_addr, count * SECTOR_LEN);
+        let len = count * SECTOR_LEN;
+        if !target_addr.is_multiple_of(2) || target_addr.checked_add(len).is_none_or(|end| end > LOW_END) {
+            return Ok(0);
+        }
+        table.tell(target_addr, len);
         let command = config(machine, self.controller, COMMAND);
         // The upper half has bits that are cleared by writing ones.
         set_config(machine, self.controller, COMMAND, (command | BUS_MASTER) & 0xffff);

@@ -337,7 +337,8 @@ impl LoadedKernel {
         len == target.len()
     }
 
-    /// Writes bytes of the loaded kernel, [`LARGE_PAGE`] at most where that may lie high; false where one of them is not the kernel's.
+    /// Writes bytes of the loaded kernel, [`LARGE_PAGE`] at most where that may lie high; false where one of them is not the
+    /// kernel's.
     #[expect(clippy::cast_possible_truncation, reason = "a part of the bytes at hand")]
     pub fn overwrite(&self, memory: &mut impl PhysicalMemory, virtual_addr: u64, bytes: &[u8]) -> bool {
         let mut rest = bytes;

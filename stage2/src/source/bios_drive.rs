@@ -1,12 +1,9 @@
-//! The drive that was booted, read by its controller where that is known and can (`ide`), else through INT 13h into the bounce buffer: by LBA where the BIOS has EDD, by cylinder,
+//! The drive that was booted, read through INT 13h into the bounce buffer: by LBA where the BIOS has EDD, by cylinder,
 //! head and sector where it has not (floppies, BIOSes of before 1998) or where EDD fails.
 
-use super::ide;
 use crate::bios::{self, BiosRegisters, INT_DISK, far_pointer};
-use crate::console::println;
 use crate::{a20, protected_mode};
 use boot_info::DriveSize;
-use loader::ide::{Fault, IdeDisk};
 use loader::int13::{DiskAddressPacket, DriveParameters, Geometry};
 use loader::reader::{BootSource, Sectors, check_sector_len};
 use loader::{BootError, Result};
@@ -29,9 +26,6 @@ pub(crate) struct BiosDrive {
     /// it.
     sectors: Option<u64>,
     access: Access,
-    /// The disk, where its controller can read it: before that was tried, and then.
-    candidate: Option<IdeDisk>,
-    dma: Option<IdeDisk>,
 }
 
 #[derive(Clone, Copy)]
@@ -51,59 +45,14 @@ impl BiosDrive {
         let drive = source.drive;
         let sector_len = check_sector_len(drive, source.sector_len)?;
         if !has_edd(drive) {
-            let access = Access::Chs(geometry(drive)?);
-            return Ok(Self { drive, sector_len, sectors: None, access, candidate: None, dma: None });
+            return Ok(Self { drive, sector_len, sectors: None, access: Access::Chs(geometry(drive)?) });
         }
         let told = parameters(drive);
         if told.sector_len() != 0 {
             check_sector_len(drive, told.sector_len())?;
         }
         let sectors = Some(told.sectors()).filter(|&sectors| sectors > 0);
-        let candidate = if sector_len == layout::SECTOR_LEN { ide::find(&told) } else { None };
-        Ok(Self { drive, sector_len, sectors, access: Access::Edd, candidate, dma: None })
-    }
-
-    /// Reads by the disk's controller from now on, if the start of the bundle is the same that way: its first `sectors`, which
-    /// begin at `lba`, are in the bounce buffer.
-    // Not inlined: stage2 is smaller for it.
-    #[inline(never)]
-    pub(crate) fn use_dma(&mut self, lba: u64, sectors: u32) {
-        self.dma = self.candidate.take();
-        let target_addr = layout::KERNEL_HEADERS_ADDR;
-        if self.read_dma(lba, sectors.into(), target_addr.into()) == 0 {
-            return;
-        }
-        let [from_bios, from_disk] = [layout::BOUNCE_BUFFER_ADDR, target_addr].map(|addr| {
-            // SAFETY: `layout` sets both aside; nobody writes to them now, and so many bytes were read.
-            unsafe { core::slice::from_raw_parts(addr as *const u8, (sectors * self.sector_len) as usize) }
-        });
-        if from_bios == from_disk {
-            println!("disk: read by DMA");
-        } else {
-            self.give_up_dma(lba, &Fault::Different);
-        }
-    }
-
-    /// Reads sectors from `lba` on by the disk's controller, to memory that is there for them. Gives their number: 0 when it is
-    /// for the BIOS to read them.
-    fn read_dma(&mut self, lba: u64, count: u64, target_addr: u64) -> u64 {
-        let Some(disk) = &self.dma else { return 0 };
-        // SAFETY: the caller vouches for the memory.
-        match unsafe { ide::read(disk, lba, count, target_addr) } {
-            Ok(count) => count,
-            Err(fault) => {
-                self.give_up_dma(lba, &fault);
-                0
-            }
-        }
-    }
-
-    /// Leaves it to the BIOS to read, and to bring the controller to its senses.
-    fn give_up_dma(&mut self, lba: u64, fault: &Fault) {
-        self.dma = None;
-        println!("no DMA from LBA {lba} on: {fault}");
-        // SAFETY: a reset touches the controller and the BIOS's own data.
-        unsafe { call(RESET, self.drive, BiosRegisters::default()) };
+        Ok(Self { drive, sector_len, sectors, access: Access::Edd })
     }
 
     /// Makes sure that the drive has all sectors up to, not including, `expected`, where the BIOS tells.
@@ -115,6 +64,26 @@ impl BiosDrive {
             Some(found) if found < expected => Err(BootError::DiskTooSmall { found, expected }.into()),
             _ => Ok(()),
         }
+    }
+
+    /// What EDD tells of the drive; zeros where there is no EDD, or it tells nothing.
+    pub(super) fn parameters(&self) -> DriveParameters {
+        if matches!(self.access, Access::Edd) { parameters(self.drive) } else { DriveParameters::BLANK }
+    }
+
+    /// Brings the drive and its controller to their senses.
+    pub(super) fn reset(&self) {
+        // SAFETY: a reset touches the controller and the BIOS's own data.
+        unsafe { call(RESET, self.drive, BiosRegisters::default()) };
+    }
+
+    /// So many sectors in the bounce buffer.
+    #[expect(clippy::cast_possible_truncation, reason = "no more than the bounce buffer has")]
+    pub(super) fn bounce_buffer(&self, sectors: u64) -> &[u8] {
+        let len = (sectors * u64::from(self.sector_len)).min(layout::BOUNCE_BUFFER_LEN.into());
+        // SAFETY: the bounce buffer is set aside for this in `layout`; nobody else reads or writes it, and the borrow
+        // of `self` keeps the next read away.
+        unsafe { core::slice::from_raw_parts(layout::BOUNCE_BUFFER_ADDR as *const u8, len as usize) }
     }
 
     /// How large the BIOS says that the drive is.
@@ -168,8 +137,7 @@ impl BiosDrive {
                     if tries == TRIES {
                         return Err(error);
                     }
-                    // SAFETY: a reset touches the controller and the BIOS's own data.
-                    unsafe { call(RESET, self.drive, BiosRegisters::default()) };
+                    self.reset();
                 }
             }
         }
@@ -240,28 +208,11 @@ impl Sectors for BiosDrive {
     fn read(&mut self, lba: u64, count: u64) -> Result<&[u8]> {
         let most = layout::BOUNCE_BUFFER_LEN / self.sector_len;
         let sectors = u32::try_from(count).unwrap_or(u32::MAX).min(most);
-        if self.read_dma(lba, sectors.into(), layout::BOUNCE_BUFFER_ADDR.into()) == 0 {
-            self.read_all(lba, sectors)?;
-            protected_mode::check_stack()?;
-            // What follows copies to memory above 1 MiB, and some BIOSes close the gate behind them.
-            a20::open()?;
-        }
-        let len = (sectors * self.sector_len) as usize;
-        // SAFETY: the bounce buffer is set aside for this in `layout`; nobody else reads or writes it, and the borrow
-        // of `self` keeps the next read away.
-        Ok(unsafe { core::slice::from_raw_parts(layout::BOUNCE_BUFFER_ADDR as *const u8, len) })
-    }
-
-    fn read_to(&mut self, lba: u64, count: u64, target_addr: u64) -> Result<u64> {
-        Ok(self.read_dma(lba, count, target_addr))
-    }
-
-    fn distrust(&mut self, lba: u64) -> bool {
-        let was_dma = self.dma.is_some();
-        if was_dma {
-            self.give_up_dma(lba, &Fault::Different);
-        }
-        was_dma
+        self.read_all(lba, sectors)?;
+        protected_mode::check_stack()?;
+        // What follows copies to memory above 1 MiB, and some BIOSes close the gate behind them.
+        a20::open()?;
+        Ok(self.bounce_buffer(sectors.into()))
     }
 }
 

@@ -1,9 +1,10 @@
 //! The readers: each reads the bundle from one kind of source.
 
 mod bios_drive;
+mod drive;
 mod ide;
 
-use bios_drive::BiosDrive;
+use drive::Drive;
 use loader::Result;
 use loader::reader::{BootSource, SectorReader};
 
@@ -11,6 +12,6 @@ use loader::reader::{BootSource, SectorReader};
 ///
 /// # Errors
 /// E10, E15.
-pub(crate) fn open(source: &BootSource) -> Result<SectorReader<BiosDrive>> {
-    Ok(SectorReader::new(BiosDrive::open(source)?, source.bundle_lba))
+pub(crate) fn open(source: &BootSource) -> Result<SectorReader<Drive>> {
+    Ok(SectorReader::new(Drive::open(source)?, source.bundle_lba))
 }

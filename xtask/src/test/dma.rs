@@ -87,7 +87,7 @@ fn another_disk(scene: &Scene) -> Result<()> {
     let mut booted = faults_bios::boot_on(scene, &image(scene, true)?, manners, None, machine)?;
     booted.wait_for_success()?;
     booted.wait_for("no DMA from LBA ")?;
-    booted.wait_for(" on: not what is on the disk")?;
+    booted.wait_for(" on: not the bytes that were expected")?;
     says_dma(&mut booted, false)
 }
 

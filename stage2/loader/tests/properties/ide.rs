@@ -296,6 +296,18 @@ fn a_transfer_is_told_as_asked_for_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn where_the_controller_cannot_write_nothing_is_asked_of_it() {
+    let mut fake = Fake::default();
+    let disk = find(&mut fake).unwrap();
+    let mut table = RegionTable::EMPTY;
+    for (count, addr) in [(1, 0x20_0001), (2, 4 * GIB - 512), (1, 4 * GIB), (1, 5 * GIB), (1, u64::MAX - 1)] {
+        assert_eq!(disk.read(&mut fake, &mut table, 0x9200, 7, count, addr), Ok(0), "{addr:#x}");
+    }
+    assert!(fake.commands.is_empty() && fake.is_quiet());
+    assert_eq!(disk.read(&mut fake, &mut table, 0x9200, 7, 1, 4 * GIB - 512), Ok(1));
+}
+
+#[test]
 fn whatever_goes_wrong_is_told_and_the_machine_left_as_it_was() {
     let fault = |fake: Fake| {
         let mut fake = fake;
@@ -322,7 +334,7 @@ fn whatever_goes_wrong_is_told_and_the_machine_left_as_it_was() {
         (Fault::Device(0x51), "disk status 51h"),
         (Fault::Controller(0x66), "controller status 66h"),
         (Fault::TimeOut, "time-out"),
-        (Fault::Different, "not what is on the disk"),
+        (Fault::Different, "not the bytes that were expected"),
     ] {
         assert_eq!(fault.to_string(), text);
     }
