@@ -95,7 +95,7 @@ pub(crate) struct Overrides {
     /// Leave on the screen what BIOS and loader wrote there
     #[arg(long)]
     keep_screen: bool,
-    /// Leave physical memory unmapped: the kernel starts with its segments, stack, boot information and ramdisk
+    /// Leave physical memory unmapped: the kernel starts with its segments, stack, boot information and what comes with it
     #[arg(long)]
     no_physical_memory: bool,
     /// Leave the first MiB unmapped, and with it the text screen at b8000h

@@ -14,8 +14,9 @@ pub struct KernelConfig {
     /// Virtual address at which physical address 0 appears: canonical, a multiple of 1 GiB.
     pub physical_memory_offset: AddressWish,
     /// Physical memory appears at that offset. Otherwise nothing of it does, and the offset is to be left as it is: the kernel
-    /// starts with its segments, its stack, the boot info and a ramdisk. It reaches the loader's page tables if it asks for a
-    /// [`Self::recursive_page_table`]; or it makes its own, for it is told where its segments lie in physical memory.
+    /// starts with its segments, its stack, the boot info and what comes with it (ramdisk, symbols, framebuffer). It reaches
+    /// the loader's page tables if it asks for a [`Self::recursive_page_table`]; or it makes its own, for it is told where its
+    /// segments lie in physical memory.
     pub map_physical_memory: bool,
     /// The first MiB appears at its own addresses, but for page 0. Otherwise nothing is there but the page that the loader
     /// enters long mode on, with the GDT, and the kernel's own segments, if any: the text screen is seen through

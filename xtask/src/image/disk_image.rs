@@ -1,6 +1,6 @@
 //! The disk image itself: a pure function from its parts to its bytes.
 //!
-//! Nothing here looks inside the kernel, so that tests can make images that the desk check would refuse.
+//! Nothing here checks the kernel, so that tests can make images that the desk check would refuse.
 
 use crate::bare_metal::append;
 use crate::flatten::{flatten, symbol};
