@@ -11,19 +11,29 @@ bios_call:
     push ebx
     push esi
     push edi
-    mov ecx, [esp + 20]
-    mov ecx, [ecx * 4]                  // its entry in the real-mode interrupt vector table
-    mov [bios_call_handler], ecx
+    mov edx, [esp + 20]
     mov esi, [esp + 24]
-    mov edi, offset bios_call_registers
+    sub esp, {registers_len}
+    mov edi, esp
     mov ecx, {registers_len} / 4
     rep movsd
-    mov [bios_call_stack], esp
-    sidt [bios_call_idt]
+    push dword ptr [edx * 4]            // its entry in the real-mode interrupt vector table
+    sub esp, 8
+    sidt [esp]
     lidt [bios_call_real_idt]
     .global bios_call_far_jump_16
 bios_call_far_jump_16:
     ljmp {code16}, offset bios_call_leave
+
+// What lies on the stack during the call, from esp up: not on this page, for an emulator that translates code looks for
+// changed code at each write to a page with code. Behind the registers: edi, esi, ebx, ebp, where to return to, vector.
+.set bios_call_handler, 8
+.set bios_call_registers, 12
+.set bios_call_pointer, bios_call_registers + {registers_len} + 24
+// At bios_call_interrupt, two bytes of flags lie below: for gdb.
+.set bios_call_handler_at_interrupt, 2 + bios_call_handler
+.set bios_call_vector_at_interrupt, 2 + bios_call_pointer - 4
+    .global bios_call_handler_at_interrupt, bios_call_vector_at_interrupt
 
 // bios_call_leave: segments as real mode needs them, then real mode itself.
 // Mode in: 16-bit protected   Mode out: real, CS = 0
@@ -46,7 +56,7 @@ bios_call_far_jump_real:
 
 // bios_call_real: what INT does: flags, return address, handler with IF = 0. The handler finds CF = 1 in the flags that it
 // may return with (IRET) and in the CPU (RETF 2).
-// Mode in: real, CS = 0, IF = 0   Out: all registers but SS:SP as the BIOS left them, in bios_call_registers
+// Mode in: real, CS = 0, IF = 0   Out: all registers but SS:SP as the BIOS left them, on the stack
     .global bios_call_real
     .type bios_call_real, @function
 bios_call_real:
@@ -54,38 +64,38 @@ bios_call_real:
     mov ss, ax
     mov fs, ax
     mov gs, ax
-    mov ds, ax
-    mov es, [bios_call_registers + {es}]
-    mov ebx, [bios_call_registers + {ebx}]
-    mov ecx, [bios_call_registers + {ecx}]
-    mov edx, [bios_call_registers + {edx}]
-    mov esi, [bios_call_registers + {esi}]
-    mov edi, [bios_call_registers + {edi}]
-    mov ebp, [bios_call_registers + {ebp}]
-    mov eax, [bios_call_registers + {eax}]
-    push word ptr [bios_call_registers + {flags}]
-    mov ds, [bios_call_registers + {ds}]
+    mov es, [esp + bios_call_registers + {es}]
+    mov ebx, [esp + bios_call_registers + {ebx}]
+    mov ecx, [esp + bios_call_registers + {ecx}]
+    mov edx, [esp + bios_call_registers + {edx}]
+    mov esi, [esp + bios_call_registers + {esi}]
+    mov edi, [esp + bios_call_registers + {edi}]
+    mov ebp, [esp + bios_call_registers + {ebp}]
+    mov eax, [esp + bios_call_registers + {eax}]
+    mov ds, [esp + bios_call_registers + {ds}]
+    push word ptr [esp + bios_call_registers + {flags}]
     stc
     .global bios_call_interrupt
 bios_call_interrupt:
-    lcall cs:[bios_call_handler]
+    lcall ss:[esp + 2 + bios_call_handler]
     .global bios_call_returned
 bios_call_returned:
     pushfd
     cli
     cld
-    mov cs:[bios_call_registers + {eax}], eax
-    mov cs:[bios_call_registers + {ds}], ds
+    movzx esp, sp                       // nothing says that the BIOS keeps the upper half
+    mov [esp + 4 + bios_call_registers + {eax}], eax
+    pop dword ptr [esp + bios_call_registers + {flags}]
+    mov [esp + bios_call_registers + {ds}], ds
+    mov [esp + bios_call_registers + {es}], es
+    mov [esp + bios_call_registers + {ebx}], ebx
+    mov [esp + bios_call_registers + {ecx}], ecx
+    mov [esp + bios_call_registers + {edx}], edx
+    mov [esp + bios_call_registers + {esi}], esi
+    mov [esp + bios_call_registers + {edi}], edi
+    mov [esp + bios_call_registers + {ebp}], ebp
     xor ax, ax
     mov ds, ax
-    pop dword ptr [bios_call_registers + {flags}]
-    mov [bios_call_registers + {es}], es
-    mov [bios_call_registers + {ebx}], ebx
-    mov [bios_call_registers + {ecx}], ecx
-    mov [bios_call_registers + {edx}], edx
-    mov [bios_call_registers + {esi}], esi
-    mov [bios_call_registers + {edi}], edi
-    mov [bios_call_registers + {ebp}], ebp
     lgdt [{gdt_pointer}]                // some BIOSes leave one of their own
     mov eax, cr0
     or eax, {protected_mode}
@@ -106,29 +116,20 @@ bios_call_return:
     mov fs, eax
     mov gs, eax
     mov ss, eax
-    mov esp, [bios_call_stack]
-    lidt [bios_call_idt]
-    mov esi, offset bios_call_registers
-    mov edi, [esp + 24]
+    lidt [esp]
+    mov edi, [esp + bios_call_pointer]
+    lea esi, [esp + bios_call_registers]
     mov ecx, {registers_len} / 4
     rep movsd
+    mov esp, esi
     pop edi
     pop esi
     pop ebx
     pop ebp
     ret
 
-// Written before and after each call, while paging is off.
-    .balign 4
-bios_call_registers:
-    .zero {registers_len}
-bios_call_handler:
-    .long 0
-bios_call_stack:
-    .long 0
-bios_call_idt:
-    .zero 6
 // The real-mode interrupt vector table: 256 far pointers at address 0.
+    .balign 4
 bios_call_real_idt:
     .word 256 * 4 - 1
     .long 0

@@ -85,7 +85,7 @@ def vector_at(state):
     if state.mode is not cpu.Mode.REAL:
         return None
     if state.linear == places.address_of("bios_call_interrupt"):
-        return _vector_of_bios_call()
+        return _vector_of_bios_call(state)
     opcode, vector = cpu.read_physical(state.linear, 2)
     return vector if opcode == 0xCD and state.linear in places.STAGE1 else None
 
@@ -103,13 +103,14 @@ def title(state, vector):
     return f"INT {vector:02X}h AH={ax >> 8:02X}h: {name}"
 
 
-def _vector_of_bios_call():
-    """The vector that stage2's bios_call was called with: below what it saved on its
-    stack (bios/call.s).
+def _vector_of_bios_call(state):
+    """The vector that stage2's bios_call was called with: on its stack (bios/call.s), which
+    real mode reaches with SS = 0.
     """
-    stack = cpu.read_physical_number(places.address_of("bios_call_stack"), 4)
-    handler = cpu.read_physical_number(places.address_of("bios_call_handler"), 4)
-    vector = cpu.read_physical_number(stack + 20, 4)
+    handler, vector = (
+        cpu.read_physical_number(state.get("SP") + places.address_of(f"bios_call_{name}_at_interrupt"), 4)
+        for name in ["handler", "vector"]
+    )
     if vector < 256 and cpu.read_physical_number(4 * vector, 4) == handler:
         return vector
     # Whatever the stack looks like, the handler's entry in the interrupt vector table tells.
