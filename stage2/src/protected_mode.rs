@@ -19,15 +19,16 @@ pub(crate) const DATA16: u16 = 4 << 3;
 /// Selector of the 64-bit code segment.
 pub(crate) const CODE64: u16 = 5 << 3;
 
-/// Makes sure that the stack never reached its guard. Called where it has been deep: after the BIOS ran on it.
+/// Makes sure that the stack never reached its guard. Called where it has been deep: after the BIOS ran on it. Looks at one
+/// in `step` words, since whatever runs through the guard leaves many.
 ///
 /// # Errors
 /// `StackOverflow`.
-pub(crate) fn check_stack() -> Result<()> {
+pub(crate) fn check_stack(step: usize) -> Result<()> {
     let len = (layout::STACK_GUARD_END - layout::STACK_BOTTOM) as usize / size_of::<u32>();
     // SAFETY: protected_mode.s wrote the guard, which lies in the memory set aside for the stack.
     let guard = unsafe { core::slice::from_raw_parts(layout::STACK_BOTTOM as *const u32, len) };
-    if guard.iter().all(|&word| word == layout::STACK_GUARD_PATTERN) {
+    if guard.iter().step_by(step).all(|&word| word == layout::STACK_GUARD_PATTERN) {
         Ok(())
     } else {
         Err(BootError::StackOverflow.into())
