@@ -4,6 +4,7 @@ use core::arch::asm;
 use core::arch::x86::{__cpuid, __cpuid_count};
 use loader::paging::{PagingFeatures, WRITE_COMBINING_PAT};
 use loader::{BootError, Result};
+use x86_64::registers::control::{Cr0Flags, Cr4Flags};
 use x86_64::registers::rflags::RFlags;
 
 const EXTENDED_MAX: u32 = 0x8000_0000;
@@ -12,7 +13,8 @@ const NO_EXECUTE: u32 = 1 << 20;
 const GIB_PAGES: u32 = 1 << 26;
 const LONG_MODE: u32 = 1 << 29;
 
-/// Makes sure that this is a 64-bit CPU, and finds out what it can do for paging.
+/// Makes sure that this is a 64-bit CPU, finds out what it can do for paging, and turns SSE2 on, which every 64-bit CPU has:
+/// the loader copies and sums by it.
 ///
 /// # Errors
 /// `NoCpuid`, `NoLongMode`.
@@ -25,7 +27,28 @@ pub(crate) fn detect() -> Result<PagingFeatures> {
     if features & LONG_MODE == 0 {
         return Err(BootError::NoLongMode { found: features }.into());
     }
+    allow_sse();
     Ok(PagingFeatures { no_execute: features & NO_EXECUTE != 0, gib_pages: features & GIB_PAGES != 0 })
+}
+
+/// Lets instructions of SSE run (Intel SDM volume 3, section 14.1).
+fn allow_sse() {
+    const NO_COPROCESSOR: u64 = Cr0Flags::EMULATE_COPROCESSOR.union(Cr0Flags::TASK_SWITCHED).bits();
+    // SAFETY: a 64-bit CPU has SSE; nothing else changes.
+    unsafe {
+        asm!(
+            "mov {register}, cr0",
+            "and {register}, ~{no_coprocessor}",
+            "mov cr0, {register}",
+            "mov {register}, cr4",
+            "or {register}, {sse}",
+            "mov cr4, {register}",
+            register = out(reg) _,
+            no_coprocessor = const NO_COPROCESSOR,
+            sse = const Cr4Flags::OSFXSR.bits(),
+            options(nostack),
+        );
+    }
 }
 
 /// A CPU has CPUID when software can change the ID flag.

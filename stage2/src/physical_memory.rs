@@ -3,6 +3,7 @@
 
 use crate::high_memory;
 use core::ptr::with_exposed_provenance_mut;
+use loader::checksum::Checksum;
 use loader::frames::LOW_END;
 use loader::load::PhysicalMemory;
 use loader::plan::LARGE_PAGE;
@@ -41,6 +42,11 @@ impl PhysicalMemory for IdentityMemory {
     fn write(&mut self, addr: u64, bytes: &[u8]) {
         // SAFETY: `Self::new` has it that this memory is there for what is loaded; no Rust object lies there.
         reach(addr, |target| unsafe { target.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) });
+    }
+
+    fn write_summed(&mut self, addr: u64, bytes: &[u8], checksum: &mut Checksum) {
+        // SAFETY: as above.
+        reach(addr, |target| unsafe { checksum.update_and_copy(bytes, target) });
     }
 
     fn zero(&mut self, mut addr: u64, mut len: u64) {

@@ -101,7 +101,7 @@ pub struct Bundle {
 }
 
 const MAGIC: [u8; 8] = *b"DOORBNDL";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Pieces that the table has room for.
 pub const PIECES_MAX: usize = 47;

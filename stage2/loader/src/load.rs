@@ -22,6 +22,12 @@ pub trait PhysicalMemory {
     /// Copies `bytes` to the physical addresses from `addr` on: at most [`LARGE_PAGE`] where they lie at or above [`LOW_END`].
     fn write(&mut self, addr: u64, bytes: &[u8]);
 
+    /// The same, and adds the bytes to a checksum.
+    fn write_summed(&mut self, addr: u64, bytes: &[u8], checksum: &mut Checksum) {
+        checksum.update(bytes);
+        self.write(addr, bytes);
+    }
+
     /// Fills `len` bytes from `addr` on with zeros.
     fn zero(&mut self, addr: u64, len: u64);
 
@@ -136,9 +142,17 @@ fn load(
             }
         }
         let chunk = reader.read(piece.offset + offset, (piece.len - offset).min(LARGE_PAGE))?;
-        checksum.update(chunk);
-        target.write(memory, offset, chunk);
-        offset += chunk.len() as u64;
+        let chunk_len = chunk.len() as u64;
+        match run.physical_addr {
+            Some(target_addr) if chunk_len <= run.len => {
+                memory.write_summed(target_addr, chunk, &mut checksum)
+            }
+            _ => {
+                checksum.update(chunk);
+                target.write(memory, offset, chunk);
+            }
+        }
+        offset += chunk_len;
     }
     let (found, expected) = (checksum.value(), piece.checksum);
     if found == expected {
