@@ -5,7 +5,6 @@ use anyhow::{Context, Result, ensure};
 use std::env;
 use std::ffi::OsString;
 use std::path::{self, Path, PathBuf};
-use std::process::Command;
 use xshell::{Cmd, Shell, cmd};
 
 /// The checkout and where its results go.
@@ -17,20 +16,23 @@ pub(crate) struct Checkout {
 }
 
 impl Checkout {
-    /// Asks cargo, which knows every way to say where results go.
+    /// Results go where xtask lies itself, unless the environment says otherwise and is meant for us. If it lies in no
+    /// folder of cargo's, cargo is asked, which knows every way to say where results go.
     pub(crate) fn find(shell: &Shell) -> Result<Self> {
-        let root = &root();
+        let root = root();
         ensure!(
             root.join("xtask/Cargo.toml").is_file(),
             "no checkout of Doorstep in {}, where this xtask was built; start it with `cargo xtask` in the checkout",
             root.display()
         );
-        let metadata = child::read(&mut metadata_command(shell, root)?)
-            .context("cannot ask cargo for the target folder")?;
-        let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
-        let target =
-            metadata["target_directory"].as_str().context("`cargo metadata` names no target folder")?;
-        Ok(Self { root: root.to_owned(), target: target.into() })
+        let target = match told_target_folder()? {
+            Some(told) => told,
+            None => match env::current_exe().ok().and_then(|xtask| target_folder_of(&xtask, &root)) {
+                Some(found) => found,
+                None => ask_for_target_folder(shell, &root)?,
+            },
+        };
+        Ok(Self { root, target })
     }
 
     /// Where xtask puts its results.
@@ -68,18 +70,39 @@ pub(crate) fn is_ours(variable: &impl Fn(&str) -> Option<OsString>) -> bool {
     is("CARGO_PKG_NAME", env!("CARGO_PKG_NAME")) && is("CARGO_PKG_DESCRIPTION", env!("CARGO_PKG_DESCRIPTION"))
 }
 
-/// Asks cargo about the checkout, in the checkout: cargo takes configuration files from where it is started.
-fn metadata_command(shell: &Shell, root: &Path) -> Result<Command> {
+/// Whether another project's cargo has started xtask, as its runner: what it says to its programs is not meant for us.
+pub(crate) fn is_others_runner() -> bool {
+    let variable = |name: &str| env::var_os(name);
+    variable("CARGO_MANIFEST_DIR").is_some() && !is_ours(&variable)
+}
+
+/// The target folder that a variable names. A relative one is meant from where xtask was started.
+fn told_target_folder() -> Result<Option<PathBuf>> {
+    if is_others_runner() {
+        return Ok(None);
+    }
+    let told = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"].into_iter().filter_map(env::var_os);
+    Ok(told.filter(|folder| !folder.is_empty()).map(path::absolute).next().transpose()?)
+}
+
+/// The target folder that cargo put a program into, below a folder for the profile. Cargo leaves a mark in it.
+fn target_folder_of(program: &Path, root: &Path) -> Option<PathBuf> {
+    let found = program.parent()?.parent()?;
+    let usual = root.join("target");
+    // Without links on the way if it can be, for people to read.
+    let is_usual = usual.canonicalize().is_ok_and(|usual| usual == found);
+    found.join("CACHEDIR.TAG").is_file().then(|| if is_usual { usual } else { found.to_owned() })
+}
+
+/// Asks cargo in the checkout: it takes configuration files from where it is started.
+fn ask_for_target_folder(shell: &Shell, root: &Path) -> Result<PathBuf> {
     let _folder = shell.push_dir(root);
     let cargo = active_cargo();
-    let mut command = cmd!(shell, "{cargo} metadata --format-version 1 --no-deps");
-    // A relative folder is meant from where xtask was started.
-    for name in ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"] {
-        if let Some(folder) = env::var_os(name).filter(|folder| !folder.is_empty()) {
-            command = command.env(name, path::absolute(folder)?);
-        }
-    }
-    Ok(command.into())
+    let command = without_cargo_environment(cmd!(shell, "{cargo} metadata --format-version 1 --no-deps"));
+    let metadata = child::read(&mut command.into()).context("cannot ask cargo for the target folder")?;
+    let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
+    let target = metadata["target_directory"].as_str().context("`cargo metadata` names no target folder")?;
+    Ok(target.into())
 }
 
 /// The cargo that runs xtask.
@@ -125,17 +148,23 @@ fn set_by_cargo(name: &str) -> bool {
 }
 
 fn meant_for_the_host(name: &str) -> bool {
-    const NAMES: [&str; 8] = [
-        "CARGO_TARGET_DIR",
+    const NAMES: [&str; 13] = [
+        "CARGO_BUILD_RUSTC",
+        "CARGO_BUILD_RUSTDOCFLAGS",
+        "CARGO_BUILD_RUSTFLAGS",
         "CARGO_BUILD_TARGET",
         "CARGO_BUILD_TARGET_DIR",
-        "CARGO_BUILD_RUSTC",
-        "CARGO_BUILD_RUSTFLAGS",
+        "CARGO_ENCODED_RUSTDOCFLAGS",
         "CARGO_ENCODED_RUSTFLAGS",
-        "RUSTFLAGS",
+        "CARGO_INCREMENTAL",
         "RUSTC",
+        "RUSTC_BOOTSTRAP",
+        "RUSTDOC",
+        "RUSTDOCFLAGS",
+        "RUSTFLAGS",
     ];
-    NAMES.contains(&name) || name.starts_with("CARGO_PROFILE_")
+    const PREFIXES: [&str; 3] = ["CARGO_PROFILE_", "CARGO_TARGET_", "CARGO_UNSTABLE_"];
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// `cargo run` puts the folders of its own toolchain and results in front.
@@ -157,6 +186,7 @@ fn library_path_without_cargo(path: Option<OsString>) -> Option<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     /// The folder when cargo says that it runs a package.
     fn found(name: &str, description: &str, folder: &str) -> PathBuf {
@@ -172,6 +202,25 @@ mod tests {
     fn a_moved_checkout_is_found_where_it_is_now() {
         let description = env!("CARGO_PKG_DESCRIPTION");
         assert_eq!(found("xtask", description, "/moved/xtask"), Path::new("/moved/xtask"));
+    }
+
+    #[test]
+    fn the_target_folder_is_the_one_that_cargo_marked() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().canonicalize().unwrap();
+        let [root, elsewhere] = ["root", "elsewhere"].map(|name| folder.join(name));
+        for target in [root.join("target"), elsewhere.clone()] {
+            fs::create_dir_all(&target).unwrap();
+            let found = |program: &str| target_folder_of(&target.join(program), &root);
+            assert_eq!(found("debug/xtask"), None);
+            fs::write(target.join("CACHEDIR.TAG"), "").unwrap();
+            assert_eq!(found("debug/xtask"), Some(target.clone()));
+            assert_eq!(found("x86_64-unknown-linux-gnu/debug/xtask"), None);
+        }
+        // By a link in the checkout.
+        fs::remove_dir_all(root.join("target")).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, root.join("target")).unwrap();
+        assert_eq!(target_folder_of(&elsewhere.join("debug/xtask"), &root), Some(root.join("target")));
     }
 
     #[test]

@@ -9,9 +9,12 @@
 
 use crate::{checkout, child, output, tools};
 use anyhow::{Result, bail};
+use std::cmp::Reverse;
 use std::env;
 use std::fmt::Write;
+use std::iter;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use xshell::{Cmd, Shell, cmd};
 
 /// A toolchain that can build `core`, and a linker for it.
@@ -34,8 +37,7 @@ impl Toolchain {
         let Some(candidate) = choose(&found.candidates) else {
             bail!(nothing_fits(&found.candidates, found.has_rustup));
         };
-        let sysroots: Vec<&Path> = found.candidates.iter().map(|candidate| &*candidate.sysroot).collect();
-        let linker = find_linker(&candidate.sysroot, &sysroots)
+        let linker = find_linker(&candidate.sysroot, &found.candidates)
             .ok_or_else(|| tools::missing("the linker rust-lld (or ld.lld)"))?;
         let reason = match found.candidates.first() {
             Some(active) if active.origin == Origin::Active && candidate.origin != Origin::Active => {
@@ -142,7 +144,7 @@ impl Candidate {
 fn choose(candidates: &[Candidate]) -> Option<&Candidate> {
     candidates.iter().filter(|candidate| candidate.fits()).min_by_key(|candidate| {
         let version = minor_version(&candidate.version);
-        (candidate.origin, !candidate.is_nightly(), std::cmp::Reverse(version))
+        (candidate.origin, !candidate.is_nightly(), Reverse(version))
     })
 }
 
@@ -192,10 +194,19 @@ fn look_around(shell: &Shell) -> Found {
     Found { candidates, has_rustup: listing.is_ok() }
 }
 
-/// The toolchain that runs xtask: what cargo would compile with, past rustup's proxies.
+/// The toolchain that runs xtask: what cargo would compile with, past rustup's proxies. When another project's cargo
+/// has started xtask, that of the checkout: with each change of the compiler, all would be compiled anew.
 fn active(shell: &Shell) -> Option<Candidate> {
-    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let sysroot = child::read(&mut cmd!(shell, "{rustc} --print sysroot").ignore_stderr().into()).ok()?;
+    let command = if checkout::is_others_runner() {
+        let command = checkout::without_cargo_environment(cmd!(shell, "rustc --print sysroot"));
+        let mut command: Command = command.ignore_stderr().into();
+        command.current_dir(checkout::root());
+        command
+    } else {
+        let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        cmd!(shell, "{rustc} --print sysroot").ignore_stderr().into()
+    };
+    let sysroot = child::read(&mut { command }).ok()?;
     examine(shell, Origin::Active, Path::new(&sysroot))
 }
 
@@ -241,10 +252,13 @@ fn system_sysroots() -> Vec<PathBuf> {
     sysroots
 }
 
-/// `rust-lld` of the chosen toolchain, else of any other, else a linker from the distribution.
-fn find_linker(chosen: &Path, others: &[&Path]) -> Option<PathBuf> {
-    std::iter::once(&chosen)
-        .chain(others)
+/// `rust-lld` of the chosen toolchain, else of the newest that has one, else a linker from the distribution. Which
+/// toolchain is active does not matter: with another linker, cargo compiles all anew.
+fn find_linker(chosen: &Path, all: &[Candidate]) -> Option<PathBuf> {
+    let mut others: Vec<&Candidate> = all.iter().collect();
+    others.sort_by_key(|other| (Reverse(minor_version(&other.version)), &other.sysroot));
+    iter::once(chosen)
+        .chain(others.into_iter().map(|other| &*other.sysroot))
         .find_map(|sysroot| program_in(sysroot, "rust-lld"))
         .or_else(|| tools::find("rust-lld"))
         .or_else(|| tools::find("ld.lld"))
@@ -274,6 +288,8 @@ pub(crate) fn program_of_any(shell: &Shell, name: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     fn candidate(origin: Origin, version: &str, has_source: bool) -> Candidate {
         let sysroot = PathBuf::from(format!("/{origin:?}/{version}"));
@@ -330,6 +346,28 @@ mod tests {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(!nothing_fits(&[], false).contains("rustup"), "no rustup, no rustup command");
+    }
+
+    #[test]
+    fn the_linker_is_the_same_whichever_toolchain_is_active() {
+        let folder = tempfile::tempdir().unwrap();
+        let with_linker = |name: &str, version: &str| {
+            let sysroot = folder.path().join(name);
+            let linker = sysroot.join("lib/rustlib/host/bin/rust-lld");
+            fs::create_dir_all(linker.parent().unwrap()).unwrap();
+            fs::write(&linker, "").unwrap();
+            fs::set_permissions(&linker, fs::Permissions::from_mode(0o755)).unwrap();
+            (Candidate { sysroot, ..candidate(Origin::Rustup, version, false) }, linker)
+        };
+        let (old, _) = with_linker("old", "1.96.0");
+        let (new, newest) = with_linker("new", "1.97.0-nightly");
+        let without = candidate(Origin::System, "1.98.0", true);
+        for found in [[&old, &new, &without], [&without, &new, &old], [&new, &old, &without]] {
+            let found = found.map(Clone::clone);
+            assert_eq!(find_linker(&without.sysroot, &found), Some(newest.clone()));
+        }
+        let (chosen, own) = with_linker("chosen", "1.95.0");
+        assert_eq!(find_linker(&chosen.sysroot, &[new, chosen.clone()]), Some(own));
     }
 
     #[test]

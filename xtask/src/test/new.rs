@@ -30,8 +30,11 @@ fn project_boots_and_tests_itself(scene: &Scene) -> Result<()> {
 
     let mut run = cargo(&folder)?;
     run.args(["run", "--", "--display", "none", "--screenshot", "screen.png"]);
-    let told = succeed(&mut run)?;
+    let output = child::output(&mut run)?;
+    let [told, notes] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    ensure!(output.status.success(), "{}\n{told}\n{notes}", output.status);
     ensure!(told.contains("Hello World!"), "no serial line in: {told}");
+    ensure!(notes.contains(&toolchain_of_the_stages(scene)?), "another toolchain builds the stages: {notes}");
     ensure!(folder.join("screen.png").exists(), "no picture");
 
     let told = succeed(cargo(&folder)?.arg("test"))?;
@@ -46,6 +49,15 @@ fn project_boots_and_tests_itself(scene: &Scene) -> Result<()> {
     ensure!(!output.status.success(), "a failing test passed: {told}");
     ensure!(told.contains("failed: exit code 35, expected 33 (test-success-exit-code)"), "{told}");
     Ok(fs::remove_dir_all(folder)?)
+}
+
+/// What is said of it when no project's cargo has a say. With another one, all would be compiled anew.
+fn toolchain_of_the_stages(scene: &Scene) -> Result<String> {
+    let kernel = scene.parts.test_kernels.join("bss_zeroed");
+    let output = child::output(scene.xtask().args(["image", "-o", "disk.img", "--kernel"]).arg(kernel))?;
+    let notes = String::from_utf8(output.stderr)?;
+    let line = notes.lines().find(|line| line.starts_with("toolchain: "));
+    Ok(line.with_context(|| format!("no toolchain in: {notes}"))?.to_owned())
 }
 
 /// Cargo of the toolchain that builds kernels here, in a project.
