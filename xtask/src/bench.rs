@@ -130,7 +130,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     let toolchain = Toolchain::find(&shell)?;
     let builder = Builder { checkout: &checkout, toolchain: &toolchain };
-    let bench = Bench::build(&shell, &builder)?;
+    let bench = Bench::build(&builder)?;
     let Stages { stage1, stage2, .. } = &bench.stages;
     output::line(&format!("loader: stage1 {} bytes, stage2 {} bytes", stage1.len(), stage2.len()));
 
@@ -167,20 +167,18 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 /// What is needed to make the disks.
-struct Bench<'a> {
-    shell: &'a Shell,
+struct Bench {
     stages: Stages,
     /// The boot sector that reads some sectors.
     bare_reads: Vec<u8>,
     folder: TemporaryFolder,
 }
 
-impl<'a> Bench<'a> {
-    fn build(shell: &'a Shell, builder: &Builder<'_>) -> Result<Self> {
+impl Bench {
+    fn build(builder: &Builder<'_>) -> Result<Self> {
         let [stage1, stage2] = builder.stages()?;
         let bare_reads = builder.stage(&BARE_READS, STAGE_FOLDER)?;
         Ok(Self {
-            shell,
             stages: Stages::flatten(&stage1, &stage2)?,
             bare_reads: flatten(&bare_reads, layout::STAGE1_ADDR, layout::SECTOR_LEN)?,
             folder: TemporaryFolder::new()?,
@@ -211,7 +209,7 @@ impl<'a> Bench<'a> {
     fn image(&self, kernel: &[u8], ramdisk: Option<&[u8]>) -> Result<DiskImage> {
         let path = self.folder.path().join("ramdisk");
         let ramdisk = ramdisk.map(|bytes| fs::write(&path, bytes).map(|()| path)).transpose()?;
-        image::image(self.shell, &self.stages, kernel, &Boot { ramdisk, ..Boot::default() })
+        image::image(&self.stages, kernel, &Boot { ramdisk, ..Boot::default() })
     }
 
     /// The boot sector that reads so many sectors.

@@ -305,7 +305,7 @@ fn make(
         },
     );
     let ([stage1, stage2], kernel) = (stages?, kernel?);
-    let image = image(shell, &Stages::flatten(&stage1, &stage2)?, &kernel, boot)?;
+    let image = image(&Stages::flatten(&stage1, &stage2)?, &kernel, boot)?;
     Ok((image, ElfFiles { stage1, stage2, kernel }))
 }
 
@@ -341,9 +341,9 @@ pub(crate) fn resolve(kernel: &[u8], boot: &Boot) -> Result<KernelConfig> {
 }
 
 /// The image of a kernel, which has passed the desk check, without what the loader would not load.
-pub(crate) fn image(shell: &Shell, stages: &Stages, kernel: &[u8], boot: &Boot) -> Result<DiskImage> {
+pub(crate) fn image(stages: &Stages, kernel: &[u8], boot: &Boot) -> Result<DiskImage> {
     let config = resolve(kernel, boot)?;
-    let stripped = strip(shell, kernel).context("cannot strip the kernel")?;
+    let stripped = strip(kernel).context("cannot strip the kernel")?;
     check_kernel(&stripped, &config).context("the kernel, stripped of its debug sections")?;
     let symbols = find_symbols(kernel, boot)?;
     Image {

@@ -128,7 +128,6 @@ mod tests {
     use boot_info::KernelConfig;
     use elf::ElfBytes;
     use elf::endian::LittleEndian;
-    use xshell::Shell;
 
     #[test]
     fn the_kernel_is_one_that_the_loader_takes() {
@@ -159,7 +158,7 @@ mod tests {
         let elf = ElfBytes::<LittleEndian>::minimal_parse(&kernel).unwrap();
         let debug_info = elf.section_header_by_name(".debug_info").unwrap().unwrap();
         assert_eq!(debug_info.sh_size, 8 << 20);
-        let stripped = strip(&Shell::new().unwrap(), &kernel).unwrap();
+        let stripped = strip(&kernel).unwrap();
         assert!((64 << 10..66 << 10).contains(&stripped.len()), "{}", stripped.len());
     }
 

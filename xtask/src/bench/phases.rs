@@ -15,7 +15,7 @@ use std::time::Duration;
 const KERNEL: &str = "milestones";
 
 /// Boots it from each disk, with a ramdisk of each of the kernels' sizes, and prints a table.
-pub(super) fn run(options: &Options, builder: &Builder<'_>, bench: &Bench<'_>) -> Result<()> {
+pub(super) fn run(options: &Options, builder: &Builder<'_>, bench: &Bench) -> Result<()> {
     let kernel = read(&builder.kernels(&TEST_KERNELS, Profile::Release)?.join(KERNEL))?;
     let mut rows: Vec<Vec<String>> = Vec::new();
     for &kib in options.sizes() {

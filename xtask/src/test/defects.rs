@@ -10,7 +10,6 @@ use anyhow::{Context, Result};
 use elf::ElfBytes;
 use elf::abi::STT_FUNC;
 use elf::endian::LittleEndian;
-use xshell::Shell;
 
 pub(crate) fn tests() -> Vec<Test> {
     let planted = |name, place, code: &'static [u8], message| {
@@ -66,7 +65,7 @@ fn boot(scene: &Scene, stage2: Vec<u8>, message: &str) -> Result<()> {
     let Stages { stage1, main_part_len, .. } = &scene.parts.stages;
     let stages = Stages { stage1: stage1.clone(), stage2, main_part_len: *main_part_len };
     let kernel = read(&scene.parts.kernel_release)?;
-    let kernel = strip(&Shell::new()?, &kernel)?;
+    let kernel = strip(&kernel)?;
     let image = Image::of(&stages, &kernel);
     let mut booted = scene.boot(&image.build()?, Machine::default())?;
     booted.wait_for(message)?;

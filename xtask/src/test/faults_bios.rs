@@ -22,7 +22,6 @@ use odd_bios::Manners;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
-use xshell::Shell;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32};
 
@@ -508,7 +507,7 @@ fn hello(scene: &Scene) -> Result<DiskImage> {
 /// An image that the BIOS reads to its end, and not the disk's controller.
 fn read_by_bios(scene: &Scene, kernel: &Path) -> Result<DiskImage> {
     let config = KernelConfig { disk_dma: false, ..KernelConfig::DEFAULT };
-    image::image(&Shell::new()?, &scene.parts.stages, &read(kernel)?, &Boot { config, ..Boot::default() })
+    image::image(&scene.parts.stages, &read(kernel)?, &Boot { config, ..Boot::default() })
 }
 
 /// Boots an image on a BIOS with these manners, and with this memory map or its own.

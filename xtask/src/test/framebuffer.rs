@@ -13,7 +13,6 @@ use boot_info::KernelConfig;
 use odd_bios::Manners;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use xshell::Shell;
 
 /// The card, what is wished for, and what the kernel gets. The standard card tells of a display that prefers 1280x800, unless told
 /// otherwise; the other ones' BIOSes tell of none.
@@ -83,7 +82,7 @@ pub(super) fn painting(scene: &Scene, wish: &str, expected: &str) -> Result<Disk
 fn asking(scene: &Scene, kernel: &Path, wish: &str, command_line: &str) -> Result<DiskImage> {
     let framebuffer = Some(wish.parse::<FramebufferChoice>()?);
     let boot = Boot { framebuffer, command_line: command_line.to_owned(), ..Boot::default() };
-    image::image(&Shell::new()?, &scene.parts.stages, &read(kernel)?, &boot)
+    image::image(&scene.parts.stages, &read(kernel)?, &boot)
 }
 
 /// The kernel finds what is expected, and the screen shows what it paints.
@@ -163,7 +162,7 @@ fn without_physical_memory(scene: &Scene) -> Result<()> {
     let framebuffer = Some("1024x768".parse()?);
     let boot = Boot { config, framebuffer, command_line: "1280x800x32".to_owned(), ..Boot::default() };
     let kernel = read(&scene.parts.test_kernels.join("framebuffer"))?;
-    let image = image::image(&Shell::new()?, &scene.parts.stages, &kernel, &boot)?;
+    let image = image::image(&scene.parts.stages, &kernel, &boot)?;
     shows_paint(&mut scene.boot(&image, Machine::default())?, 1280, 800)
 }
 

@@ -16,7 +16,6 @@ use anyhow::{Result, ensure};
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
-use xshell::Shell;
 
 pub(crate) fn tests() -> Vec<Test> {
     let mut tests: Vec<Test> = vec![
@@ -195,7 +194,7 @@ pub(super) fn reclaiming(scene: &Scene) -> Result<DiskImage> {
     let command_line = "a line that stays".to_owned();
     let boot = Boot { ramdisk: Some(ramdisk), command_line, ..Boot::default() };
     let kernel = read(&scene.parts.test_kernels.join("reclaim"))?;
-    image::image(&Shell::new()?, &scene.parts.stages, &kernel, &boot)
+    image::image(&scene.parts.stages, &kernel, &boot)
 }
 
 /// Memory above 4 GiB is told of, mapped, and memory.

@@ -355,8 +355,7 @@ fn stack_size(scene: &Scene) -> Result<()> {
         let (size, told) = (format!("-zstack-size={len}"), format!("--defsym=stack_len={told}"));
         read(&link(scene, &[&size, &told])?)
     };
-    let shell = Shell::new()?;
-    let image = |kernel: &[u8], boot: &Boot| image::image(&shell, &scene.parts.stages, kernel, boot);
+    let image = |kernel: &[u8], boot: &Boot| image::image(&scene.parts.stages, kernel, boot);
     let said = KernelConfig { stack_len: 0x3000, ..KernelConfig::DEFAULT };
     let said = Boot { config: said, is_stack_len_said: true, ..Boot::default() };
     for (kernel, boot, says) in [

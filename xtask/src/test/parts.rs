@@ -157,7 +157,7 @@ impl Scene {
     pub(crate) fn image(&self, kernel: &[u8], command_line: &str) -> Result<DiskImage> {
         image::check_kernel(kernel, &KernelConfig::DEFAULT)?;
         let boot = Boot { command_line: command_line.to_owned(), ..Boot::default() };
-        image::image(&Shell::new()?, &self.parts.stages, kernel, &boot)
+        image::image(&self.parts.stages, kernel, &boot)
     }
 
     /// An image of a kernel that asks for something.

@@ -247,7 +247,7 @@ fn without_physical_memory(scene: &Scene) -> Result<()> {
     let config = KernelConfig { map_physical_memory: false, ..KernelConfig::DEFAULT };
     let boot = Boot { config, ..Boot::default() };
     let kernel = read(&scene.parts.kernels_of_0_11.join("api-default"))?;
-    let image = image::image(&Shell::new()?, &scene.parts.stages, &kernel, &boot)?;
+    let image = image::image(&scene.parts.stages, &kernel, &boot)?;
     scene.boot(&image, Machine::default())?.wait_for_success()
 }
 

@@ -11,7 +11,6 @@ use crate::{child, image};
 use anyhow::{Result, ensure};
 use boot_info::KernelConfig;
 use std::fs;
-use xshell::Shell;
 
 pub(crate) fn tests() -> Vec<Test> {
     vec![
@@ -64,7 +63,7 @@ pub(super) fn kernel_with_ramdisk(
     fs::write(&path, bytes(len))?;
     let boot = Boot { config, ramdisk: Some(path), command_line: len.to_string(), ..Boot::default() };
     let kernel = read(&scene.parts.test_kernels.join(kernel))?;
-    image::image(&Shell::new()?, &scene.parts.stages, &kernel, &boot)
+    image::image(&scene.parts.stages, &kernel, &boot)
 }
 
 fn arrives(scene: &Scene, len: usize, machine: Machine) -> Result<()> {

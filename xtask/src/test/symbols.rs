@@ -17,7 +17,6 @@ use elf::abi::STT_FUNC;
 use elf::endian::LittleEndian;
 use std::fs;
 use std::path::Path;
-use xshell::Shell;
 
 /// The functions of the test kernel, from the one that breaks down on.
 const FUNCTIONS: [&str; 3] = ["backtrace::inner", "backtrace::middle", "backtrace::outer"];
@@ -56,7 +55,7 @@ fn image(scene: &Scene, command_line: &str, symbols: bool) -> Result<DiskImage> 
 }
 
 fn image_of(scene: &Scene, kernels: &Path, boot: &Boot) -> Result<DiskImage> {
-    image::image(&Shell::new()?, &scene.parts.stages, &read(&kernels.join("backtrace"))?, boot)
+    image::image(&scene.parts.stages, &read(&kernels.join("backtrace"))?, boot)
 }
 
 /// Boots the test kernel until it has failed, and gives what it said.
@@ -156,7 +155,7 @@ fn by_the_command(scene: &Scene) -> Result<()> {
 
 fn stripped_is_refused(scene: &Scene) -> Result<()> {
     let kernel = read(&scene.parts.test_kernels.join("backtrace"))?;
-    fs::write(scene.folder().join("stripped"), strip(&Shell::new()?, &kernel)?)?;
+    fs::write(scene.folder().join("stripped"), strip(&kernel)?)?;
     let output =
         child::output(scene.xtask().args(["image", "--symbols", "--kernel", "stripped", "-o", "a.img"]))?;
     let told = String::from_utf8_lossy(&output.stderr);
