@@ -108,7 +108,7 @@ impl<'a> Image<'a> {
         let pieces = self.add_bundle(&mut bytes)?;
         let image_sectors = sectors(bytes.len()).next_multiple_of(CYLINDER_SECTORS);
         bytes.resize(byte_offset(image_sectors)?, 0);
-        let disk_signature = disk_signature(&bytes);
+        let disk_signature = disk_signature(&bytes[..bundle_start + to_index(layout::BUNDLE_HEADER_LEN)]);
         let boot_sector = boot_sector(stage1, &descriptor, disk_signature, image_sectors)?;
         bytes[..boot_sector.len()].copy_from_slice(&boot_sector);
 
@@ -210,9 +210,10 @@ fn sectors(len: usize) -> u64 {
     len.div_ceil(to_index(SECTOR_LEN)) as u64
 }
 
-/// A number that tells disks apart, for operating systems: from the contents, so that it does not change by itself.
-fn disk_signature(bytes: &[u8]) -> u32 {
-    crc32(bytes).max(1)
+/// A number that tells disks apart, for operating systems: from the contents, so that it does not change by itself. The
+/// bundle's header, where they end, has the checksums of all that is behind it.
+fn disk_signature(up_to_header: &[u8]) -> u32 {
+    crc32(up_to_header).max(1)
 }
 
 /// stage1 with its descriptor, its disk signature and its partition table.
