@@ -7,14 +7,18 @@
 //! A stable compiler is asked to take the unstable flags of `-Zbuild-std` with `RUSTC_BOOTSTRAP=1`. Debian's brings no
 //! linker that the target files could name; any rustup toolchain's `rust-lld` does, or the distribution's `ld.lld`.
 
+use crate::bare_metal::both;
 use crate::{checkout, child, output, tools};
 use anyhow::{Result, bail};
 use std::cmp::Reverse;
 use std::env;
+use std::ffi::OsString;
 use std::fmt::Write;
 use std::iter;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use xshell::{Cmd, Shell, cmd};
 
 /// A toolchain that can build `core`, and a linker for it.
@@ -181,46 +185,70 @@ struct Found {
 }
 
 fn look_around(shell: &Shell) -> Found {
-    let mut candidates: Vec<Candidate> = active(shell).into_iter().collect();
-    let listing = child::read(&mut cmd!(shell, "rustup toolchain list -v").ignore_stderr().into());
+    let rustup: Command = cmd!(shell, "rustup toolchain list -v").ignore_stderr().into();
+    let (active, listing) = both(active_sysroot, || child::read(&mut { rustup }));
     let rustups = listing.iter().flat_map(|listing| rustup_sysroots(listing));
-    let rustups = rustups.map(|sysroot| (Origin::Rustup, sysroot));
-    let systems = system_sysroots().into_iter().map(|sysroot| (Origin::System, sysroot));
-    for (origin, sysroot) in rustups.chain(systems) {
-        if candidates.iter().all(|candidate| candidate.sysroot != sysroot) {
-            candidates.extend(examine(shell, origin, &sysroot));
+    let all = active.ok().into_iter().map(|sysroot| (Origin::Active, sysroot));
+    let all = all.chain(rustups.map(|sysroot| (Origin::Rustup, sysroot)));
+    let all = all.chain(system_sysroots().into_iter().map(|sysroot| (Origin::System, sysroot)));
+    let mut different: Vec<(Origin, PathBuf)> = Vec::new();
+    for (origin, sysroot) in all {
+        if different.iter().all(|(_, other)| *other != sysroot) {
+            different.push((origin, sysroot));
         }
     }
+    // Each compiler takes its time to start and tell its version.
+    let candidates = thread::scope(|scope| {
+        let examine = |(origin, sysroot)| scope.spawn(move || examine(origin, sysroot));
+        let examined: Vec<_> = different.into_iter().map(examine).collect();
+        examined
+            .into_iter()
+            .filter_map(|one| one.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
+    });
     Found { candidates, has_rustup: listing.is_ok() }
 }
 
-/// The toolchain that runs xtask: what cargo would compile with, past rustup's proxies. When another project's cargo
-/// has started xtask, that of the checkout: with each change of the compiler, all would be compiled anew.
-fn active(shell: &Shell) -> Option<Candidate> {
+/// The folder of the toolchain that runs xtask: what cargo would compile with, past rustup's proxies. When another
+/// project's cargo has started xtask, that of the checkout: with each change of the compiler, all would be compiled anew.
+fn active_sysroot() -> Result<PathBuf> {
+    let variable = |name: &str| env::var_os(name);
+    if !checkout::is_others_runner()
+        && let Some(sysroot) = told_by_rustup(&variable)
+    {
+        return Ok(sysroot);
+    }
+    let shell = Shell::new()?;
     let command = if checkout::is_others_runner() {
-        let command = checkout::without_cargo_environment(cmd!(shell, "rustc --print sysroot"));
-        let mut command: Command = command.ignore_stderr().into();
-        command.current_dir(checkout::root());
-        command
+        shell.change_dir(checkout::root());
+        checkout::without_cargo_environment(cmd!(shell, "rustc --print sysroot"))
     } else {
-        let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-        cmd!(shell, "{rustc} --print sysroot").ignore_stderr().into()
+        let rustc = variable("RUSTC").unwrap_or_else(|| "rustc".into());
+        cmd!(shell, "{rustc} --print sysroot")
     };
-    let sysroot = child::read(&mut { command }).ok()?;
-    examine(shell, Origin::Active, Path::new(&sysroot))
+    Ok(child::read(&mut command.ignore_stderr().into())?.into())
+}
+
+/// The folder of a cargo that rustup has chosen: its compiler is the one beside it, unless another one is named.
+fn told_by_rustup(variable: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let (cargo, name) = (PathBuf::from(variable("CARGO")?), variable("RUSTUP_TOOLCHAIN")?);
+    let sysroot = cargo.parent()?.parent()?;
+    let is_chosen = variable("RUSTC").is_none() && sysroot.file_name() == Some(&*name);
+    is_chosen.then(|| sysroot.to_owned())
 }
 
 /// What there is in a toolchain's folder. `None` when there is none, or not a working one.
-fn examine(shell: &Shell, origin: Origin, sysroot: &Path) -> Option<Candidate> {
+fn examine(origin: Origin, sysroot: PathBuf) -> Option<Candidate> {
     let [cargo, rustc] = ["cargo", "rustc"].map(|name| sysroot.join("bin").join(name));
     if !tools::is_program(&cargo) || !tools::is_program(&rustc) {
         return None;
     }
+    let shell = Shell::new().ok()?;
     let command = checkout::without_cargo_environment(cmd!(shell, "{rustc} --version"));
     let version = child::read(&mut command.ignore_stderr().into()).ok()?;
     let version = version.split_whitespace().nth(1)?.to_owned();
     let has_source = sysroot.join("lib/rustlib/src/rust/library/core/Cargo.toml").exists();
-    Some(Candidate { origin, cargo, rustc, sysroot: sysroot.to_owned(), version, has_source })
+    Some(Candidate { origin, cargo, rustc, sysroot, version, has_source })
 }
 
 /// The folders in `rustup toolchain list -v`: `NAME (active, default) FOLDER`.
@@ -279,7 +307,7 @@ fn program_in(sysroot: &Path, name: &str) -> Option<PathBuf> {
 
 /// A program such as `rust-objcopy` that toolchains bring along for themselves: the active one's, or any other's.
 pub(crate) fn program_of_any(shell: &Shell, name: &str) -> Option<PathBuf> {
-    let found = active(shell).and_then(|active| program_in(&active.sysroot, name));
+    let found = active_sysroot().ok().and_then(|active| program_in(&active, name));
     found.or_else(|| {
         look_around(shell).candidates.iter().find_map(|candidate| program_in(&candidate.sysroot, name))
     })
@@ -368,6 +396,18 @@ mod tests {
         }
         let (chosen, own) = with_linker("chosen", "1.95.0");
         assert_eq!(find_linker(&chosen.sysroot, &[new, chosen.clone()]), Some(own));
+    }
+
+    #[test]
+    fn the_compiler_beside_the_cargo_that_rustup_chose_is_the_active_one() {
+        let told = |pairs: &[(&str, &str)]| {
+            told_by_rustup(&|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()))
+        };
+        let [cargo, chosen] = [("CARGO", "/r/nightly/bin/cargo"), ("RUSTUP_TOOLCHAIN", "nightly")];
+        assert_eq!(told(&[cargo, chosen]), Some("/r/nightly".into()));
+        assert_eq!(told(&[cargo, chosen, ("RUSTC", "/usr/bin/rustc")]), None);
+        assert_eq!(told(&[("CARGO", "/usr/bin/cargo"), chosen]), None);
+        assert_eq!(told(&[cargo]), None);
     }
 
     #[test]
