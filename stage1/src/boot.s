@@ -22,6 +22,7 @@
     .byte 0xc3
 .endm
 
+    .code16
     .section .stage1.jump, "awx", @progbits
     .globl stage1_entry
 

@@ -82,18 +82,10 @@ pub(crate) const STAGE_FOLDER: &str = "stage";
 /// The same for stage2 as gdb wants it.
 const STAGE_FOR_GDB_FOLDER: &str = "stage-debug";
 
-/// The boot sector.
-pub(crate) const STAGE1: Package = Package {
-    name: "stage1",
-    target: "i386-stage1",
-    options: &["--profile", "stage", SMALL_CORE],
-    folder: "i386-stage1",
-};
-
 /// The second stage.
 pub(crate) const STAGE2: Package = Package {
     name: "stage2",
-    target: "i686-stage2",
+    target: "i686-stages",
     // Functions that are called from several places and are not tiny stay functions, and what rustc would unfold before
     // LLVM sees it stays folded: 700 bytes less.
     options: &[
@@ -102,9 +94,9 @@ pub(crate) const STAGE2: Package = Package {
         SMALL_CORE,
         CORE_AND_ALLOC,
         "--config",
-        "target.i686-stage2.rustflags = ['-Cllvm-args=-inline-threshold=20', '-Zmir-opt-level=1']",
+        "target.i686-stages.rustflags = ['-Cllvm-args=-inline-threshold=20', '-Zmir-opt-level=1']",
     ],
-    folder: "i686-stage2",
+    folder: "i686-stages",
 };
 
 /// The second stage as gdb wants it: its variables can be read. LLVM tells where they are by their distance from ESP, and
@@ -116,11 +108,14 @@ const STAGE2_FOR_GDB: Package = Package {
         SMALL_CORE,
         CORE_AND_ALLOC,
         "--config",
-        "target.i686-stage2.rustflags = ['-Cforce-frame-pointers=yes', '-Cllvm-args=-no-x86-call-frame-opt -inline-threshold=20', \
+        "target.i686-stages.rustflags = ['-Cforce-frame-pointers=yes', '-Cllvm-args=-no-x86-call-frame-opt -inline-threshold=20', \
          '-Zmir-opt-level=1']",
     ],
     ..STAGE2
 };
+
+/// The boot sector: assembly, for which it does not matter how `core` was compiled. So the second stage's does.
+pub(crate) const STAGE1: Package = Package { name: "stage1", ..STAGE2 };
 
 /// The kernel.
 pub(crate) const KERNEL: Package =
@@ -194,16 +189,19 @@ pub(crate) struct Builder<'a> {
 impl Builder<'_> {
     /// The boot stages' ELF files: stage1, stage2.
     pub(crate) fn stages(&self) -> Result<[Vec<u8>; 2]> {
-        let (stage1, stage2) =
-            both(|| self.stage(&STAGE1, STAGE_FOLDER), || self.stage(&STAGE2, STAGE_FOLDER));
-        Ok([stage1?, stage2?])
+        self.both_stages(&STAGE2, STAGE_FOLDER)
     }
 
     /// The same, to step through.
     pub(crate) fn stages_for_gdb(&self) -> Result<[Vec<u8>; 2]> {
-        let (stage1, stage2) =
-            both(|| self.stage(&STAGE1, STAGE_FOLDER), || self.stage(&STAGE2_FOR_GDB, STAGE_FOR_GDB_FOLDER));
-        Ok([stage1?, stage2?])
+        self.both_stages(&STAGE2_FOR_GDB, STAGE_FOR_GDB_FOLDER)
+    }
+
+    /// By one call of cargo. The boot sector is built as the second stage is.
+    fn both_stages(&self, stage2: &Package, folder: &str) -> Result<[Vec<u8>; 2]> {
+        let stage1 = Package { name: STAGE1.name, ..*stage2 };
+        self.build(&[&stage1, stage2], &[])?;
+        Ok([read(&stage1.elf_file(self.checkout, folder))?, read(&stage2.elf_file(self.checkout, folder))?])
     }
 
     /// The boot stages, or those to step through, even where stage2 is too large to be linked.
@@ -212,7 +210,7 @@ impl Builder<'_> {
             if for_gdb { (&STAGE2_FOR_GDB, STAGE_FOR_GDB_FOLDER) } else { (&STAGE2, STAGE_FOLDER) };
         let stage1 = self.stage(&STAGE1, STAGE_FOLDER)?;
         let stage2 = self.stage(package, folder).or_else(|_| {
-            self.build_with(package, &[], |command| command.env("STAGE2_MAY_BE_LARGE", "1"))?;
+            self.build_with(&[package], &[], |command| command.env("STAGE2_MAY_BE_LARGE", "1"))?;
             read(&package.elf_file(self.checkout, folder))
         })?;
         Ok([stage1, stage2])
@@ -220,37 +218,39 @@ impl Builder<'_> {
 
     /// The ELF file of a boot stage, from the folder that its profile is named for.
     pub(crate) fn stage(&self, package: &Package, folder: &str) -> Result<Vec<u8>> {
-        self.build(package, &[])?;
+        self.build(&[package], &[])?;
         read(&package.elf_file(self.checkout, folder))
     }
 
     /// Builds a package with kernels and gives the folder with their ELF files.
     pub(crate) fn kernels(&self, package: &Package, profile: Profile) -> Result<PathBuf> {
-        self.build(package, &["--profile", profile.name()])?;
+        self.build(&[package], &["--profile", profile.name()])?;
         Ok(package.results(self.checkout).join(profile.folder()))
     }
 
-    fn build(&self, package: &Package, more: &[&str]) -> Result<()> {
-        self.build_with(package, more, |command| command)
+    fn build(&self, packages: &[&Package], more: &[&str]) -> Result<()> {
+        self.build_with(packages, more, |command| command)
     }
 
     fn build_with(
         &self,
-        package: &Package,
+        packages: &[&Package],
         more: &[&str],
         change: impl for<'a> FnOnce(Cmd<'a>) -> Cmd<'a>,
     ) -> Result<()> {
         let shell = self.shell()?;
-        output::note(&format!("building {} for {}", package.name, package.target));
+        let names = packages.iter().map(|package| package.name).collect::<Vec<_>>().join(" and ");
+        let target = packages.first().map_or("", |package| package.target);
+        output::note(&format!("building {names} for {target}"));
         let command = change(self.toolchain.cargo(&shell).arg("build"));
-        self.finish(command, package, more).with_context(|| format!("{} does not build", package.name))
+        self.finish(command, packages, more).with_context(|| format!("cannot build {names}"))
     }
 
     /// Runs clippy over a package; a warning is an error.
     pub(crate) fn lint(&self, package: &Package) -> Result<()> {
         let shell = self.shell()?;
         let command = self.toolchain.clippy(&shell)?;
-        self.finish(command, package, &["--", "-D", "warnings"])
+        self.finish(command, &[package], &["--", "-D", "warnings"])
             .with_context(|| format!("clippy is not content with {}", package.name))
     }
 
@@ -258,16 +258,19 @@ impl Builder<'_> {
     pub(crate) fn document(&self, package: &Package) -> Result<()> {
         let shell = self.shell()?;
         let command = self.toolchain.cargo(&shell).arg("doc").arg("--no-deps");
-        self.finish(command.env("RUSTDOCFLAGS", "-D warnings"), package, &[])
+        self.finish(command.env("RUSTDOCFLAGS", "-D warnings"), &[package], &[])
             .with_context(|| format!("rustdoc is not content with {}", package.name))
     }
 
-    fn finish(&self, command: Cmd<'_>, package: &Package, more: &[&str]) -> Result<()> {
+    /// For packages that are built alike.
+    fn finish(&self, command: Cmd<'_>, packages: &[&Package], more: &[&str]) -> Result<()> {
+        let Some(package) = packages.first() else { return Ok(()) };
         let target = format!("targets/{}.json", package.target);
         // Quiet, because several of them talk at the same time; warnings and errors are shown.
         let command = command
             .arg("--quiet")
-            .args(["--package", package.name, "--target", &target])
+            .args(packages.iter().flat_map(|package| ["--package", package.name]))
+            .args(["--target", &target])
             .arg("--target-dir")
             .arg(package.target_folder(self.checkout))
             .args(BUILD_STD)

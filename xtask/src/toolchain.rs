@@ -100,7 +100,7 @@ impl Toolchain {
         if tools::is_program(&rustdoc) {
             command = command.env("RUSTDOC", rustdoc);
         }
-        for target in ["I386_STAGE1", "I686_STAGE2", "X86_64_KERNEL"] {
+        for target in ["I686_STAGES", "X86_64_KERNEL"] {
             command = command.env(format!("CARGO_TARGET_{target}_LINKER"), &self.linker);
         }
         if !self.candidate.is_nightly() {

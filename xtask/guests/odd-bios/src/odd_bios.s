@@ -30,6 +30,7 @@
     .short \pointer
 .endm
 
+    .code16
     .section .odd.boot, "awx", @progbits
     .globl odd_entry
 
