@@ -1,4 +1,4 @@
-//! `cargo xtask image`: builds the boot stages and the kernel and puts them into a raw disk image.
+//! `cargo xtask image`: builds the boot stages and the kernel and puts them into a disk image.
 //!
 //! The image's layout is in `layout`, the formats of descriptor and bundle are in `loader`; this module puts
 //! the pieces together. Same input, same bytes.
@@ -7,6 +7,7 @@ mod api_config;
 mod atomic_write;
 mod desk_check;
 mod disk_image;
+mod format;
 mod kernel_config_note;
 mod kernel_note;
 mod overwriting;
@@ -16,6 +17,7 @@ mod symbols;
 pub(crate) use atomic_write::write_atomically;
 pub(crate) use desk_check::check_kernel;
 pub(crate) use disk_image::{DiskImage, Image, OPTIONAL_PART, Stages};
+pub(crate) use format::Format;
 
 use crate::bare_metal::{Builder, KERNEL, Profile, STAGE_FOLDER, STAGE1, STAGE2, both, read};
 use crate::checkout::Checkout;
@@ -52,6 +54,9 @@ pub(crate) struct Options {
     /// target/doorstep/kernels]
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
+    /// What kind of file it is [default: what the end of the name given with -o says, else raw]
+    #[arg(long)]
+    format: Option<Format>,
 }
 
 /// What goes into an image.
@@ -136,6 +141,8 @@ impl Overrides {
 pub(crate) struct Outputs<'a> {
     /// The image, if not in its usual place.
     pub(crate) image: Option<&'a Path>,
+    /// What kind of file the image is.
+    pub(crate) format: Format,
     /// A picture of the screen, which is taken later.
     pub(crate) picture: Option<&'a Path>,
 }
@@ -144,7 +151,9 @@ const IMAGE_NAME: &str = "doorstep.img";
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let shell = Shell::new()?;
-    let outputs = Outputs { image: options.output.as_deref(), picture: None };
+    let output = options.output.as_deref();
+    let format = options.format.or_else(|| Format::of_path(output?)).unwrap_or_default();
+    let outputs = Outputs { image: output, format, picture: None };
     build(&shell, &options.contents, outputs)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -157,6 +166,7 @@ pub(crate) fn build(shell: &Shell, contents: &Contents, outputs: Outputs<'_>) ->
         Some(kernel) => kernels_own_image(&checkout, kernel)?,
         None => folder.join(IMAGE_NAME),
     };
+    let usual = usual.with_extension(outputs.format.extension());
     let path = path::absolute(outputs.image.unwrap_or(&usual))?;
     let elf_files_folder = (outputs.image.is_none() && contents.kernel.is_none()).then_some(&*folder);
     let boot = contents.overrides.resolve(&said_by_project(&checkout, contents)?.boot);
@@ -166,7 +176,7 @@ pub(crate) fn build(shell: &Shell, contents: &Contents, outputs: Outputs<'_>) ->
         elf_files.write_stages(folder)?;
         elf_files.write_kernel(folder)?;
     }
-    write_atomically(&path, image.bytes())?;
+    outputs.format.write(&image, &path)?;
     output::line(&image.table());
     output::line(&Checkout::display(&path));
     Ok(path)

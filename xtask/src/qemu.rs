@@ -104,7 +104,11 @@ const SETTLED_IN_SILENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let shell = Shell::new()?;
-    let outputs = Outputs { image: options.output.as_deref(), picture: options.end.screenshot.as_deref() };
+    let outputs = Outputs {
+        image: options.output.as_deref(),
+        picture: options.end.screenshot.as_deref(),
+        ..Outputs::default()
+    };
     let image = image::build(&shell, &options.contents, outputs)?;
     boot(&options.machine.machine(&image), &options.end)
 }
