@@ -42,6 +42,8 @@ pub(crate) enum Drive {
 pub(crate) struct Machine {
     /// The disk image.
     pub(crate) image: PathBuf,
+    /// QEMU's name of the image's format [default: raw].
+    pub(crate) format: Option<&'static str>,
     /// How it is attached.
     pub(crate) drive: Drive,
     /// Whether what the guest writes reaches the image. Otherwise it is in a temporary file, and gone at the end; the
@@ -117,7 +119,8 @@ impl Machine {
             return Ok(options.iter().map(with_path).collect());
         }
         let snapshot = if self.writable { "" } else { "snapshot=on," };
-        let drive = |interface: &str| format!("format=raw,{snapshot}{interface}file={file}");
+        let format = self.format.unwrap_or("raw");
+        let drive = |interface: &str| format!("format={format},{snapshot}{interface}file={file}");
         let mut arguments = Vec::new();
         let mut add = |words: &[&str]| arguments.extend(words.iter().map(|&word| word.to_owned()));
         match self.drive {

@@ -17,7 +17,7 @@ mod symbols;
 pub(crate) use atomic_write::write_atomically;
 pub(crate) use desk_check::check_kernel;
 pub(crate) use disk_image::{DiskImage, Image, OPTIONAL_PART, Stages};
-pub(crate) use format::Format;
+pub(crate) use format::{Format, QEMU_IMG};
 
 use crate::bare_metal::{Builder, KERNEL, Profile, STAGE_FOLDER, STAGE1, STAGE2, both, read};
 use crate::checkout::Checkout;
@@ -45,6 +45,7 @@ Examples:
   cargo xtask image
   cargo xtask image --profile release --cmdline 'log=debug' -o my.img
   cargo xtask image --kernel path/to/kernel.elf
+  cargo xtask image -o my.vdi    a disk for VirtualBox
 
 Write it to a USB stick with `dd if=IMAGE of=/dev/sdX bs=1M conv=fsync`.")]
 pub(crate) struct Options {
@@ -171,6 +172,7 @@ pub(crate) fn build(shell: &Shell, contents: &Contents, outputs: Outputs<'_>) ->
     let elf_files_folder = (outputs.image.is_none() && contents.kernel.is_none()).then_some(&*folder);
     let boot = contents.overrides.resolve(&said_by_project(&checkout, contents)?.boot);
     check_paths(&checkout, contents, &boot, &path, outputs.picture, elf_files_folder)?;
+    outputs.format.check_tools()?;
     let (image, elf_files) = make(shell, &checkout, contents, &boot, |builder| builder.stages())?;
     if let Some(folder) = elf_files_folder {
         elf_files.write_stages(folder)?;

@@ -7,6 +7,7 @@
 //!
 //! Each command is printed before it runs; with `--dry-run` it is only printed.
 
+use crate::image::QEMU_IMG;
 use crate::strip::find_objcopy;
 use crate::toolchain::Toolchain;
 use crate::{checkout, child, guest, interrupt, output, tools};
@@ -98,6 +99,7 @@ enum Lack {
     Formatter,
     Objcopy,
     Qemu,
+    QemuImg,
     Gdb,
     Bochs,
 }
@@ -111,6 +113,7 @@ impl Lack {
             Self::Formatter => "rustfmt",
             Self::Objcopy => "llvm-objcopy (rustup's component llvm-tools)",
             Self::Qemu => "qemu-system-x86_64",
+            Self::QemuImg => "qemu-img",
             Self::Gdb => "gdb",
             Self::Bochs => "bochs, with its BIOS and its SDL display",
         }
@@ -143,6 +146,7 @@ fn look(shell: &Shell) -> Result<Vec<Lack>> {
     need(formats.is_ok_and(|output| output.status.success()), Lack::Formatter);
     need(find_objcopy(shell).is_ok(), Lack::Objcopy);
     need(tools::find(guest::program()).is_some(), Lack::Qemu);
+    need(tools::find(QEMU_IMG).is_some(), Lack::QemuImg);
     need(tools::find("gdb").is_some(), Lack::Gdb);
     need(has_bochs(shell), Lack::Bochs);
     interrupt::check()?;
@@ -235,12 +239,14 @@ impl Manager {
             (Self::Pacman, Lack::RustSource) => vec!["rust", "rust-src"],
             (Self::Pacman, Lack::Clippy | Lack::Formatter) => vec!["rust"],
             (Self::Brew, Lack::Bochs) => vec!["bochs"],
-            (Self::Brew, Lack::Qemu) => vec!["qemu"],
+            (Self::Apt, Lack::QemuImg) => vec!["qemu-utils"],
+            (Self::Brew, Lack::Qemu | Lack::QemuImg) => vec!["qemu"],
             // Homebrew's Rust comes without sources; rustup is the way there.
             (Self::Brew, Lack::RustSource | Lack::Clippy | Lack::Formatter) => vec![],
             // Not in Arch's own repositories.
             (Self::Pacman, Lack::Bochs) => vec![],
             (_, Lack::Qemu) => vec!["qemu-system-x86"],
+            (_, Lack::QemuImg) => vec!["qemu-img"],
             (_, Lack::Gdb) => vec!["gdb"],
             (_, Lack::Linker) => vec!["lld"],
             (_, Lack::Objcopy) => vec!["llvm"],
@@ -289,7 +295,7 @@ mod tests {
     fn whoever_is_not_root_uses_sudo_but_not_for_homebrew() {
         let user = Machine { is_root: false, has_display: true };
         assert!(lines(Manager::Apt, &[Lack::Gdb], &user).iter().all(|line| line.starts_with("sudo ")));
-        assert_eq!(lines(Manager::Brew, &[Lack::Qemu], &user), ["brew install qemu"]);
+        assert_eq!(lines(Manager::Brew, &[Lack::Qemu, Lack::QemuImg], &user), ["brew install qemu"]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod faults_disk;
 mod faults_image;
 mod faults_machine;
 mod foreign;
+mod formats;
 mod framebuffer;
 mod gdb;
 mod high_memory;
@@ -170,6 +171,7 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         other_loaders::tests(),
         random::tests(options.flips.unwrap_or(if options.thorough { 1000 } else { 32 }), options.seed),
         commands::tests(),
+        formats::tests(),
         bench::tests(),
         runner::tests(),
         new::tests(),

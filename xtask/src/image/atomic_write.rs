@@ -11,16 +11,12 @@ use std::path::Path;
 /// Writes a file so that a failure, or Ctrl-C, leaves neither half a file nor a temporary one. A file that
 /// has these bytes already is not touched.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let write = || {
-        if let Ok(metadata) = fs::metadata(path) {
-            // A rename would put a file where the device was.
-            ensure!(metadata.is_file(), "not a regular file; write the image to a file and copy it with dd");
-            if metadata.len() == bytes.len() as u64 && has(path, bytes)? {
-                return Ok(());
-            }
+    let write = || -> Result<()> {
+        let old_len = len_of_regular_file(path)?;
+        if old_len == Some(bytes.len() as u64) && has(path, bytes)? {
+            return Ok(());
         }
-        let folder = path.parent().context("a path without a folder")?;
-        fs::create_dir_all(folder)?;
+        let folder = folder_for(path)?;
         let _guard = interrupt::Guard::new();
         // As an ordinary file: what the umask leaves of rw-rw-rw-.
         let mut file =
@@ -30,6 +26,39 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         Ok(())
     };
     write().with_context(|| format!("cannot write {}", Checkout::display(path)))
+}
+
+/// The same for a file that `make` writes, given the place where it is to be: under its own name, in a folder for it alone,
+/// which may be used for other files, too.
+pub(super) fn make_atomically(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let write = || -> Result<()> {
+        len_of_regular_file(path)?;
+        let name = path.file_name().context("a path without a name")?;
+        let guard = interrupt::Guard::new();
+        let folder = tempfile::tempdir_in(folder_for(path)?)?;
+        let made = folder.path().join(name);
+        make(&made)?;
+        fs::rename(made, path)?;
+        folder.close()?;
+        drop(guard);
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write {}", Checkout::display(path)))
+}
+
+/// The length of the file that is to be replaced, if there is one.
+fn len_of_regular_file(path: &Path) -> Result<Option<u64>> {
+    let Ok(metadata) = fs::metadata(path) else { return Ok(None) };
+    // A rename would put a file where the device was.
+    ensure!(metadata.is_file(), "not a regular file; a stick is written by `cargo xtask flash`");
+    Ok(Some(metadata.len()))
+}
+
+/// The folder that a file is to be in, which is made if it is not there.
+fn folder_for(path: &Path) -> Result<&Path> {
+    let folder = path.parent().context("a path without a folder")?;
+    fs::create_dir_all(folder)?;
+    Ok(folder)
 }
 
 /// Files are read and written in parts of this length.
@@ -51,7 +80,7 @@ fn has(path: &Path, bytes: &[u8]) -> io::Result<bool> {
 }
 
 /// Writes a new file. Where there are only zeros, it gets holes, which take no room and no time.
-fn write_sparsely(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write_sparsely(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     for part in bytes.chunks(PART_LEN) {
         if part == &[0; PART_LEN][..part.len()] {
             file.seek_relative(part.len() as i64)?;
@@ -74,6 +103,28 @@ mod tests {
         assert!(write_atomically(&path, b"image").is_err());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         assert!(path.is_dir());
+    }
+
+    #[test]
+    fn a_file_made_by_others_appears_under_its_name_and_nothing_else_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new folder").join("a.vmdk");
+        for contents in ["first", "second"] {
+            make_atomically(&path, |made| {
+                assert_eq!(made.file_name(), path.file_name());
+                fs::write(made.with_file_name("scratch"), "scratch")?;
+                Ok(fs::write(made, contents)?)
+            })
+            .unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), contents);
+        }
+        let failed = make_atomically(&path, |made| {
+            fs::write(made, "half")?;
+            anyhow::bail!("no more room")
+        });
+        assert!(format!("{:#}", failed.unwrap_err()).ends_with("a.vmdk: no more room"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "second");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 
     #[test]

@@ -1,16 +1,37 @@
 //! What kind of file an image is written as. Each kind is a variant here, with a writer of its own.
+//!
+//! The formats of the hypervisors are written by qemu-img, which knows them all. What it puts in by chance is replaced, so
+//! that the same image under the same name has the same bytes (`identity`).
 
-use super::{DiskImage, write_atomically};
-use anyhow::Result;
+mod identity;
+mod vhd;
+
+use super::atomic_write::{make_atomically, write_atomically, write_sparsely};
+use super::disk_image::DiskImage;
+use crate::{child, tools};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
+use identity::Identity;
+use std::fs::File;
 use std::path::Path;
+use std::process::Command;
 
 /// A kind of file that an image is written as.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// The disk's sectors and nothing else: for sticks and disks, and all that run virtual machines
+    /// The disk's sectors and nothing else: sticks, disks, QEMU, clouds
     #[default]
     Raw,
+    /// QEMU and KVM, Proxmox, OpenStack
+    Qcow2,
+    /// VMware, VirtualBox
+    Vmdk,
+    /// VirtualBox
+    Vdi,
+    /// Hyper-V (generation 1), Azure, Virtual PC: of fixed size, whole MiB
+    Vhd,
+    /// Hyper-V (generation 1)
+    Vhdx,
 }
 
 impl Format {
@@ -18,6 +39,11 @@ impl Format {
     pub(super) fn extension(self) -> &'static str {
         match self {
             Self::Raw => "img",
+            Self::Qcow2 => "qcow2",
+            Self::Vmdk => "vmdk",
+            Self::Vdi => "vdi",
+            Self::Vhd => "vhd",
+            Self::Vhdx => "vhdx",
         }
     }
 
@@ -28,13 +54,60 @@ impl Format {
         Self::value_variants().iter().find(is_its_own).copied()
     }
 
+    /// QEMU's name of it, with the options that qemu-img takes; nothing for what needs no qemu-img.
+    pub(crate) fn in_qemu(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Raw => None,
+            Self::Qcow2 => Some(("qcow2", "compat=1.1")),
+            Self::Vmdk => Some(("vmdk", "subformat=monolithicSparse,adapter_type=ide")),
+            Self::Vdi => Some(("vdi", "static=off")),
+            Self::Vhd => Some(("vpc", "subformat=fixed,force_size=on")),
+            Self::Vhdx => Some(("vhdx", "subformat=dynamic")),
+        }
+    }
+
+    /// Makes sure that there is what such a file is made with, before anything is built for it.
+    pub(super) fn check_tools(self) -> Result<()> {
+        let needs_none = self.in_qemu().is_none() || tools::find(QEMU_IMG).is_some();
+        ensure!(needs_none, tools::missing(QEMU_IMG));
+        Ok(())
+    }
+
     /// Writes an image to a file that appears whole or not at all.
     pub(super) fn write(self, image: &DiskImage, path: &Path) -> Result<()> {
+        match self.in_qemu() {
+            None => write_atomically(path, image.bytes()),
+            Some(in_qemu) => make_atomically(path, |path| self.convert(in_qemu, image.bytes(), path)),
+        }
+    }
+
+    /// Has qemu-img write the file.
+    fn convert(self, (name, options): (&str, &str), sectors: &[u8], path: &Path) -> Result<()> {
+        let raw = path.with_file_name("raw image");
+        let mut file = File::create_new(&raw)?;
+        write_sparsely(&mut file, sectors)?;
+        if self == Self::Vhd {
+            file.set_len(vhd::disk_len(sectors.len() as u64))?;
+        }
+        let mut command = Command::new(QEMU_IMG);
+        command.args(["convert", "-f", "raw", "-O", name, "-o", options]).arg(raw).arg(path);
+        child::run(&mut command)?;
+
+        let name = path.file_name().context("a path without a name")?;
+        let identity = Identity::new(name.as_encoded_bytes(), sectors);
+        let mut file = File::options().read(true).write(true).open(path)?;
         match self {
-            Self::Raw => write_atomically(path, image.bytes()),
+            Self::Raw | Self::Qcow2 => Ok(()),
+            Self::Vmdk => identity.give_vmdk(&mut file),
+            Self::Vdi => identity.give_vdi(&mut file),
+            Self::Vhd => vhd::finish(&mut file, identity.of_name(0)),
+            Self::Vhdx => identity.give_vhdx(&mut file),
         }
     }
 }
+
+/// QEMU's program for disk images.
+pub(crate) const QEMU_IMG: &str = "qemu-img";
 
 #[cfg(test)]
 mod tests {
