@@ -11,6 +11,7 @@ mod format;
 mod kernel_config_note;
 mod kernel_note;
 mod overwriting;
+mod recognition;
 mod stack_header;
 mod symbols;
 
@@ -18,6 +19,8 @@ pub(crate) use atomic_write::write_atomically;
 pub(crate) use desk_check::check_kernel;
 pub(crate) use disk_image::{DiskImage, Image, OPTIONAL_PART, Stages};
 pub(crate) use format::{Format, QEMU_IMG};
+pub(crate) use overwriting::{Role, refuse_overwriting};
+pub(crate) use recognition::open_image;
 
 use crate::bare_metal::{Builder, KERNEL, Profile, STAGE_FOLDER, STAGE1, STAGE2, both, read};
 use crate::checkout::Checkout;
@@ -29,7 +32,6 @@ use anyhow::{Context, Result, ensure};
 use boot_info::{AddressWish, KernelConfig};
 use clap::Args;
 use loader::checksum::crc32;
-use overwriting::{Role, refuse_overwriting};
 use std::fs;
 use std::path::{self, Path, PathBuf};
 use std::process::ExitCode;
@@ -47,7 +49,7 @@ Examples:
   cargo xtask image --kernel path/to/kernel.elf
   cargo xtask image -o my.vdi    a disk for VirtualBox
 
-Write it to a USB stick with `dd if=IMAGE of=/dev/sdX bs=1M conv=fsync`.")]
+`cargo xtask flash` writes it to a USB stick.")]
 pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) contents: Contents,
@@ -144,8 +146,8 @@ pub(crate) struct Outputs<'a> {
     pub(crate) image: Option<&'a Path>,
     /// What kind of file the image is.
     pub(crate) format: Format,
-    /// A picture of the screen, which is taken later.
-    pub(crate) picture: Option<&'a Path>,
+    /// What is written later, such as a picture of the screen.
+    pub(crate) other: Option<Role<'a>>,
 }
 
 const IMAGE_NAME: &str = "doorstep.img";
@@ -154,7 +156,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let shell = Shell::new()?;
     let output = options.output.as_deref();
     let format = options.format.or_else(|| Format::of_path(output?)).unwrap_or_default();
-    let outputs = Outputs { image: output, format, picture: None };
+    let outputs = Outputs { image: output, format, other: None };
     build(&shell, &options.contents, outputs)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -171,7 +173,7 @@ pub(crate) fn build(shell: &Shell, contents: &Contents, outputs: Outputs<'_>) ->
     let path = path::absolute(outputs.image.unwrap_or(&usual))?;
     let elf_files_folder = (outputs.image.is_none() && contents.kernel.is_none()).then_some(&*folder);
     let boot = contents.overrides.resolve(&said_by_project(&checkout, contents)?.boot);
-    check_paths(&checkout, contents, &boot, &path, outputs.picture, elf_files_folder)?;
+    check_paths(&checkout, contents, &boot, &path, outputs.other, elf_files_folder)?;
     outputs.format.check_tools()?;
     let (image, elf_files) = make(shell, &checkout, contents, &boot, |builder| builder.stages())?;
     if let Some(folder) = elf_files_folder {
@@ -196,6 +198,7 @@ pub(crate) fn build_for_runner(
     let contents = Contents { kernel: Some(kernel.to_owned()), ..Contents::default() };
     let path = path::absolute(kernel.with_extension("img"))?;
     let boot = overrides.resolve(&settings.boot);
+    let picture = picture.map(|picture| ("the picture", picture));
     check_paths(&checkout, &contents, &boot, &path, picture, None)?;
     let (image, _) = make(shell, &checkout, &contents, &boot, |builder| builder.stages())?;
     write_atomically(&path, image.bytes())?;
@@ -239,13 +242,13 @@ pub(crate) fn build_for_gdb(
     Ok((path, folder))
 }
 
-/// Makes sure that image, picture and ELF files do not overwrite what they are made of, nor each other.
+/// Makes sure that image, ELF files and what else is written do not overwrite what they are made of, nor each other.
 fn check_paths(
     checkout: &Checkout,
     contents: &Contents,
     boot: &Boot,
     image: &Path,
-    picture: Option<&Path>,
+    other: Option<Role<'_>>,
     elf_files_folder: Option<&Path>,
 ) -> Result<()> {
     let built_kernel = KERNEL.elf_file(checkout, contents.profile.folder());
@@ -264,7 +267,7 @@ fn check_paths(
         kept.push(("kernel.elf", kernel));
     }
     written.push(("the image", image));
-    written.extend(picture.map(|picture| ("the picture", picture)));
+    written.extend(other);
     refuse_overwriting(&kept, &written)
 }
 

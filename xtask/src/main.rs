@@ -9,6 +9,7 @@ mod bench;
 mod bochs;
 mod checkout;
 mod child;
+mod flash;
 mod flatten;
 mod gdb;
 mod guest;
@@ -48,6 +49,7 @@ Examples:
   cargo xtask new ../my-kernel                       make a kernel project of your own
   cargo xtask image                                  build target/doorstep/dev/doorstep.img
   cargo xtask image --kernel my-kernel.elf -o my.img put a kernel of your own into an image
+  cargo xtask flash /dev/sdb                         build it and write it to a USB stick
   cargo xtask qemu --profile release                 boot the release build in QEMU
   cargo xtask qemu --timeout 5 --screenshot boot.png boot, take a picture after five seconds, end
   cargo xtask gdb                                    step through the boot from its first instruction
@@ -58,6 +60,7 @@ enum Command {
     Setup(setup::Options),
     New(new::Options),
     Image(image::Options),
+    Flash(flash::Options),
     Qemu(qemu::Options),
     Gdb(gdb::Options),
     Test(test::Options),
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Setup(options) => setup::run(&options),
         Command::New(options) => new::run(&options),
         Command::Image(options) => image::run(&options),
+        Command::Flash(options) => flash::run(&options),
         Command::Qemu(options) => qemu::run(&options),
         Command::Gdb(options) => gdb::run(&options),
         Command::Test(options) => test::run(&options),

@@ -106,7 +106,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let shell = Shell::new()?;
     let outputs = Outputs {
         image: options.output.as_deref(),
-        picture: options.end.screenshot.as_deref(),
+        other: options.end.screenshot.as_deref().map(|picture| ("the picture", picture)),
         ..Outputs::default()
     };
     let image = image::build(&shell, &options.contents, outputs)?;

@@ -16,6 +16,7 @@ mod faults_bios;
 mod faults_disk;
 mod faults_image;
 mod faults_machine;
+mod flash;
 mod foreign;
 mod formats;
 mod framebuffer;
@@ -172,6 +173,7 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         random::tests(options.flips.unwrap_or(if options.thorough { 1000 } else { 32 }), options.seed),
         commands::tests(),
         formats::tests(),
+        flash::tests(),
         bench::tests(),
         runner::tests(),
         new::tests(),
