@@ -50,10 +50,10 @@ const HOSTILE: &[(&str, usize, Values)] = &[
         "version",
         VERSION,
         &[
-            (0, 4, "E22: bundle of version 0, expected 2; build the image again"),
-            (1, 4, "E22: bundle of version 1, expected 2"),
-            (3, 4, "E22: bundle of version 3, expected 2"),
-            (u64::MAX, 4, "E22: bundle of version 4294967295, expected 2"),
+            (0, 4, "E22: bundle of version 0, expected 3; build the image again"),
+            (1, 4, "E22: bundle of version 1, expected 3"),
+            (2, 4, "E22: bundle of version 2, expected 3"),
+            (u64::MAX, 4, "E22: bundle of version 4294967295, expected 3"),
         ],
     ),
     (

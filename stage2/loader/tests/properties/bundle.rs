@@ -243,8 +243,8 @@ fn what_is_found_instead_of_a_bundle_is_told_as_it_lies_there() {
 
 #[test]
 fn a_bundle_of_another_version_is_refused() {
-    for found in [0, 1, 3, u32::MAX] {
-        let expected = Err(BootError::BundleVersion { found, expected: 2 }.into());
+    for found in [0, 1, 2, 4, u32::MAX] {
+        let expected = Err(BootError::BundleVersion { found, expected: 3 }.into());
         assert_eq!(with(&[(field::VERSION, found.into())]), expected);
         // Of another version nothing else is believed.
         let changes = [(field::VERSION, found.into()), (field::PIECE_COUNT, u64::MAX), (field::STACK_LEN, 1)];
