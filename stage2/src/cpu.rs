@@ -2,6 +2,7 @@
 
 use core::arch::asm;
 use core::arch::x86::{__cpuid, __cpuid_count};
+use loader::checksum::use_sse2;
 use loader::paging::{PagingFeatures, WRITE_COMBINING_PAT};
 use loader::{BootError, Result};
 use x86_64::registers::control::{Cr0Flags, Cr4Flags};
@@ -13,8 +14,7 @@ const NO_EXECUTE: u32 = 1 << 20;
 const GIB_PAGES: u32 = 1 << 26;
 const LONG_MODE: u32 = 1 << 29;
 
-/// Makes sure that this is a 64-bit CPU, finds out what it can do for paging, and turns SSE2 on, which every 64-bit CPU has:
-/// the loader copies and sums by it.
+/// Makes sure that this is a 64-bit CPU, finds out what it can do for paging, and turns on what the loader itself uses.
 ///
 /// # Errors
 /// `NoCpuid`, `NoLongMode`.
@@ -31,9 +31,14 @@ pub(crate) fn detect() -> Result<PagingFeatures> {
     Ok(PagingFeatures { no_execute: features & NO_EXECUTE != 0, gib_pages: features & GIB_PAGES != 0 })
 }
 
-/// Lets instructions of SSE run (Intel SDM volume 3, section 14.1).
+/// Turns SSE on, which every 64-bit CPU has up to SSE2 (Intel SDM volume 3, section 14.1), and has the checksums use it. But not
+/// under KVM: where the host cannot run a guest without paging, KVM emulates its instructions, and knows none of SSE that
+/// calculate.
 fn allow_sse() {
     const NO_COPROCESSOR: u64 = Cr0Flags::EMULATE_COPROCESSOR.union(Cr0Flags::TASK_SWITCHED).bits();
+    const HYPERVISOR: u32 = 1 << 31;
+    const HYPERVISOR_NAME: u32 = 0x4000_0000;
+    const KVM: u32 = u32::from_le_bytes(*b"KVMK");
     // SAFETY: a 64-bit CPU has SSE; nothing else changes.
     unsafe {
         asm!(
@@ -48,6 +53,10 @@ fn allow_sse() {
             sse = const Cr4Flags::OSFXSR.bits(),
             options(nostack),
         );
+    }
+    if __cpuid(1).ecx & HYPERVISOR == 0 || __cpuid(HYPERVISOR_NAME).ebx != KVM {
+        // SAFETY: SSE2 is on.
+        unsafe { use_sse2() };
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::console::println;
 use crate::{cpu, physical_memory};
 use boot_info::{BootInfoParts, MemoryRegionKind};
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use core::ops::Range;
 use loader::Result;
@@ -32,8 +32,22 @@ const CR0: Cr0Flags = Cr0Flags::PROTECTED_MODE_ENABLE
 const CR4: Cr4Flags =
     Cr4Flags::PHYSICAL_ADDRESS_EXTENSION.union(Cr4Flags::OSFXSR).union(Cr4Flags::OSXMMEXCPT_ENABLE);
 
-/// All SSE exceptions masked, rounding to nearest: what the ABI expects at the start of a program (1F80h).
-const MXCSR: u32 = 0x1f80;
+/// What FXRSTOR takes (Intel SDM volume 1, section 10.5.1).
+#[repr(C, align(16))]
+struct FloatState([u32; 128]);
+
+impl FloatState {
+    /// What the ABI expects of x87 and SSE at the start of a program: empty registers, all exceptions masked, rounding to
+    /// nearest.
+    fn at_start() -> Self {
+        const CONTROL_WORD: usize = 0;
+        const MXCSR: usize = 6;
+        let mut state = [0; 128];
+        state[CONTROL_WORD] = 0x37f;
+        state[MXCSR] = 0x1f80;
+        Self(state)
+    }
+}
 
 /// Bit 1 of the flags is always 1.
 const FLAGS: u64 = RFlags::empty().bits() | 1 << 1;
@@ -56,7 +70,6 @@ global_asm!(
     efer_register = const EFER,
     code64 = const crate::protected_mode::CODE64,
     flags = const FLAGS,
-    mxcsr = const MXCSR,
     entry = const offset_of!(State, entry_addr),
     stack = const offset_of!(State, stack_top_addr),
     boot_info = const offset_of!(State, boot_info_addr),
@@ -129,6 +142,9 @@ pub(crate) unsafe fn jump(
 ) -> ! {
     let no_execute = if features.no_execute { EferFlags::NO_EXECUTE_ENABLE } else { EferFlags::empty() };
     let efer = (EferFlags::LONG_MODE_ENABLE | no_execute).bits();
+    // By FXRSTOR: where KVM emulates what runs before a kernel's own tables, it does not know LDMXCSR.
+    // SAFETY: SSE is on. No code between here and the kernel uses the registers.
+    unsafe { asm!("fxrstor [{}]", in(reg) &FloatState::at_start(), options(nostack)) };
     // SAFETY: the state is ours alone, and written before it is read. The caller vouches for the rest.
     unsafe {
         (&raw mut hand_off_state).write(State {

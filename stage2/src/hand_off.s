@@ -41,10 +41,7 @@ hand_off_64:
     mov rsp, [hand_off_state + {stack}]
     mov rdi, [hand_off_state + {boot_info}]
     mov rax, [hand_off_state + {entry}]
-    fninit                              // the ABI's state of x87 and SSE: exceptions masked
-    push {mxcsr}
-    ldmxcsr [rsp]
-    mov qword ptr [rsp], 0              // no return address: a backtrace ends here
+    push 0                              // no return address: a backtrace ends here
     push {flags}
     popfq
     xor ebx, ebx

@@ -8,11 +8,23 @@
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 use core::arch::asm;
 use core::ptr::null_mut;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The CRC-32 of Ethernet and zlib (ISO-HDLC): what stage1 expects of stage2.
 #[must_use]
 pub fn crc32(bytes: &[u8]) -> u32 {
     crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(bytes)
+}
+
+/// Whether instructions of SSE2 may be used where the compiler must not.
+static MAY_USE_SSE2: AtomicBool = AtomicBool::new(false);
+
+/// Lets checksums be taken by instructions of SSE2, which is several times as fast.
+///
+/// # Safety
+/// The CPU has them, and they are turned on.
+pub unsafe fn use_sse2() {
+    MAY_USE_SSE2.store(true, Relaxed);
 }
 
 /// The [`Checksum`] of all of `bytes`.
@@ -136,17 +148,47 @@ impl Lanes {
         Self { sums: [sum, 0], upper_sums: [0; 2], sums_of_sums: [0; 2], upper_sums_of_sums: [0; 2] }
     }
 
-    /// Adds blocks, both lanes by one instruction of SSE2, and copies them if there is a target.
+    /// Adds blocks, and copies them if there is a target.
     ///
     /// # Safety
     /// As for [`Checksum::update_and_copy`], unless the target is null.
     // Called twice.
     #[inline(never)]
-    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     unsafe fn add(&mut self, blocks: &[Block], target: *mut u8) {
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        if cfg!(target_feature = "sse2") || MAY_USE_SSE2.load(Relaxed) {
+            // SAFETY: SSE2 is there; the rest is as the caller says.
+            return unsafe { self.add_by_sse2(blocks, target) };
+        }
+        self.add_one_by_one(blocks);
+        if !target.is_null() {
+            // SAFETY: as the caller says.
+            unsafe { target.cast::<Block>().copy_from_nonoverlapping(blocks.as_ptr(), blocks.len()) };
+        }
+    }
+
+    /// Adds blocks by instructions that every CPU has.
+    fn add_one_by_one(&mut self, blocks: &[Block]) {
+        for double_words in blocks.as_flattened().as_chunks::<16>().0 {
+            for (lane, double_word) in double_words.as_chunks().0.iter().enumerate() {
+                let double_word = u64::from_le_bytes(*double_word);
+                self.sums[lane] = self.sums[lane].wrapping_add(double_word);
+                self.upper_sums[lane] = self.upper_sums[lane].wrapping_add(double_word >> 32);
+                self.sums_of_sums[lane] = self.sums_of_sums[lane].wrapping_add(self.sums[lane]);
+                self.upper_sums_of_sums[lane] =
+                    self.upper_sums_of_sums[lane].wrapping_add(self.upper_sums[lane]);
+            }
+        }
+    }
+
+    /// Does what [`Self::add`] does, both lanes by one instruction.
+    ///
+    /// # Safety
+    /// The CPU has SSE2, and it is turned on. The rest is as for [`Self::add`].
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    unsafe fn add_by_sse2(&mut self, blocks: &[Block], target: *mut u8) {
         let range = blocks.as_ptr_range();
-        // SAFETY: it reads the blocks, and writes to `self`, to registers, and to the memory that the caller vouches for. A
-        // 64-bit CPU has SSE2, and stage2 turns it on before it reads anything.
+        // SAFETY: it reads the blocks, and writes to `self`, to registers, and to the memory that the caller vouches for.
         unsafe {
             asm!(
                 "movdqu xmm0, [{lanes}]",
@@ -199,28 +241,6 @@ impl Lanes {
                 out("xmm7") _,
                 options(nostack),
             );
-        }
-    }
-
-    /// The same by instructions that every CPU has.
-    ///
-    /// # Safety
-    /// As above.
-    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
-    unsafe fn add(&mut self, blocks: &[Block], target: *mut u8) {
-        for (index, double_word) in blocks.as_flattened().as_chunks().0.iter().enumerate() {
-            let (lane, double_word) = (index % 2, u64::from_le_bytes(*double_word));
-            for (sums, sums_of_sums, number) in [
-                (&mut self.sums, &mut self.sums_of_sums, double_word),
-                (&mut self.upper_sums, &mut self.upper_sums_of_sums, double_word >> 32),
-            ] {
-                sums[lane] = sums[lane].wrapping_add(number);
-                sums_of_sums[lane] = sums_of_sums[lane].wrapping_add(sums[lane]);
-            }
-        }
-        if !target.is_null() {
-            // SAFETY: as the caller says.
-            unsafe { target.cast::<Block>().copy_from_nonoverlapping(blocks.as_ptr(), blocks.len()) };
         }
     }
 }
@@ -279,6 +299,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn it_is_the_same_without_sse2(words in prop::collection::vec(any::<[u8; 4]>(), 0..300)) {
+            let (blocks, _) = words.as_flattened().as_chunks();
+            let mut one_by_one = Checksum::new();
+            one_by_one.lanes.add_one_by_one(blocks);
+            prop_assert_eq!(one_by_one.value(), checksum(blocks.as_flattened()));
+        }
+
         #[test]
         fn the_checksum_is_what_its_definition_says(words in prop::collection::vec(any::<u32>(), 0..300), start in 0..8_usize) {
             let bytes = words.iter().flat_map(|word| word.to_le_bytes());
