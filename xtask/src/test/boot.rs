@@ -37,7 +37,10 @@ pub(crate) fn tests() -> Vec<Test> {
     let odd = odd.map(|(name, drive, more)| {
         Test::new(format!("boot::{name}"), move |scene| has_odd_size(scene, drive, more))
     });
-    machines.into_iter().map(test).chain(odd).collect()
+    // Whatever the host's KVM is like, it should; but this is for people to try.
+    let kvm = Machine { accel: Some("kvm".to_owned()), ..Machine::default() };
+    let kvm = Test::new("boot::kvm", move |scene| says_hello(scene, kvm.clone())).slow();
+    machines.into_iter().map(test).chain(odd).chain([kvm]).collect()
 }
 
 /// An image that something was appended to.
