@@ -1,4 +1,4 @@
-//! Hands the numbers of `layout` to the linker script of the boot sector, and the script to the linker.
+//! Hands the numbers of `layout` to the linker script of the boot sectors, and the script to the linker.
 
 fn main() {
     println!("cargo:rerun-if-changed=stage1.ld");
@@ -9,6 +9,7 @@ fn main() {
         ("LAYOUT_JUMP_LEN", layout::JUMP_LEN),
         ("LAYOUT_BPB_END", layout::BPB_END),
         ("LAYOUT_DESCRIPTOR_OFFSET", layout::DESCRIPTOR_OFFSET),
+        ("LAYOUT_DISK_SIGNATURE_OFFSET", layout::DISK_SIGNATURE_OFFSET),
         ("LAYOUT_BOOT_SIGNATURE_OFFSET", layout::BOOT_SIGNATURE_OFFSET),
         ("LAYOUT_SECTOR_LEN", layout::SECTOR_LEN),
     ];

@@ -1,5 +1,8 @@
-// stage1, the boot sector: 16-bit real mode throughout, instructions of the 386. main.rs tells what it does, binds the
-// names in braces, and proves what they promise each other.
+// stage1, the boot sector: 16-bit real mode throughout, instructions of the 386. boot_sector.rs tells what it does, binds
+// the names in braces, and proves what they promise each other.
+//
+// It is built three times: for a disk, for a partition ({in_partition} is 1) and for a CD ({on_cd} is 1). A sector is one of
+// the medium that it is built for.
 //
 // State, from the end of stage1_start to the jump to stage2:
 //   ds, ss = 0      es = the segment that stage2 starts
@@ -22,6 +25,13 @@
     .byte 0xc3
 .endm
 
+// In a partition, which may begin anywhere on the disk, the next instruction takes its registers with all their 32 bits.
+.macro wide_in_partition
+.if {in_partition}
+    .byte 0x66
+.endif
+.endm
+
     .code16
     .section .stage1.jump, "awx", @progbits
     .globl stage1_entry
@@ -29,19 +39,26 @@
 // stage1_entry: where the BIOS enters. Jumps over the BIOS parameter block, into which some BIOSes write.
 // In: dl drive; cs:ip is 0:7c00h or 7c0h:0.   Clobbers: nothing
 stage1_entry:
+.if {in_partition}
+    jmp stage1_find_base
+.else
     jmp stage1_start
+.endif
 
     .section .stage1.code, "awx", @progbits
 
 // stage1_start: give the segments and the stack a known value. Interrupts and the direction of string instructions have
 // to have theirs when the BIOS was called first: before, neither matters.
-// In: dl drive.   Out: the state above, nothing read yet.   Clobbers: ax dl
+// In: dl drive; in a partition, ebx its LBA.   Out: the state above, nothing read yet.   Clobbers: ax dl
 stage1_start:
     xor ax, ax
     mov ds, ax
     mov ss, ax                          // Holds off interrupts until sp is loaded, too.
     mov sp, {stack_top}
     xchg bp, ax
+.if {in_partition}
+    add [{lba}], ebx                    // From LBA 0 on now, for stage2, too.
+.endif
     push {stage2_segment}
     pop es
     mov al, dl                          // Floppies count from 00h, hard disks from 80h, and CDs have numbers up to
@@ -53,12 +70,17 @@ stage1_keep_drive:
     push dx                             // This word is [drive].
     jmp stage1_next_run
 
-// stage1_try: read the run, by EDD where the BIOS has it and this try is one by EDD.
+// stage1_try: read the run, by EDD where the BIOS has it and this try is one by EDD. A BIOS that boots a CD has it.
 // In: di, bp.   Out: ah, bx, cx, dh, si for the read.   Clobbers: eax dl
 stage1_try:
     imul bx, bp, {sector_len}
+.if {in_partition}
+    movzx eax, bp
+    add eax, [{lba}]
+.else
     mov eax, [{lba}]
     add ax, bp                          // No carry: stage2 lies close to the start of the disk.
+.endif
     push ds                             // The disk address packet (EDD-3, table 2), from its end: LBA (ds = 0),
     push ds
     push eax
@@ -66,6 +88,10 @@ stage1_try:
     push bx
     push di                             // number of sectors,
     push 16                             // bytes in the packet.
+.if {on_cd}
+    mov si, sp
+    mov ah, 0x42                        // Extended read.
+.else
     mov ah, 0x41                        // Check whether EDD is present.
     mov bx, 0x55aa                      // A BIOS that has it returns the bytes swapped. bl tells enough:
     call16 stage1_int13
@@ -78,21 +104,26 @@ stage1_try:
     jc stage1_transfer
 
 // stage1_chs: the same read by cylinder, head and sector, cut off at the end of the track.
-// In: the packet on the stack.   Out: ax, bx, cx, dh for the read; di.   Clobbers: dl si
+// In: the packet on the stack.   Out: ax, bx, cx, dh for the read; di.   Clobbers: dl si; in a partition, eax ecx edx esi
 stage1_chs:
     mov ah, 0x08                        // Get drive parameters.
     call16 stage1_int13
     jc stage1_retry
+    wide_in_partition
     and cx, 0x3f                        // Sectors per track; none would be a division by zero.
     jz stage1_retry
+    wide_in_partition
     movzx si, dh                        // The highest head, one less than there are.
     inc si
     pop ax                              // Take the packet apart again: length,
     pop di                              // number of sectors,
     pop bx                              // buffer,
     pop es
+    wide_in_partition
     pop ax                              // LBA: dx = 0 instead of its upper half, for then no quotient is too large.
+    wide_in_partition
     xor dx, dx
+    wide_in_partition
     div cx                              // ax = track, dx = sectors before ours in it.
     sub cx, dx                          // Those from ours to its end.
     cmp di, cx
@@ -100,12 +131,21 @@ stage1_chs:
     mov di, cx
 2:  inc dx                              // Sectors count from 1.
     mov cx, dx
+    wide_in_partition
     xor dx, dx
+    wide_in_partition
     div si                              // ax = cylinder, dx = head.
     mov dh, dl
     mov ch, al                          // Bits 8 and 9, for cl, are 0 this close to the start of the disk.
+.if {in_partition}
+    cmp eax, 1 << 10                    // But not here: they may be set, or be too few.
+    jae stage1_beyond_chs
+    shl ah, 6
+    or cl, ah
+.endif
     mov ax, di
     mov ah, 0x02                        // Read sectors.
+.endif
 
 // stage1_transfer: do the read.
 // In: di, bp, and what int 13h takes.   Clobbers: everything else but segments
@@ -156,6 +196,13 @@ stage1_check:
     pop dx                              // [tries]
     pop dx                              // [drive]
     ljmp 0, {stage2}
+
+.if {in_partition}
+// stage1_beyond_chs: what a BIOS would say of a cylinder that it does not have.
+// Out: ah status
+stage1_beyond_chs:
+    mov ah, 0x01
+.endif
 
 // stage1_retry: reset the drive and try again, but not for ever. Then say why stage2 could not be read.
 // In: ah status; di, bp.   Clobbers: everything else but segments
@@ -225,6 +272,25 @@ stage1_int13:
     pop di
     ret16
 
+.if {in_partition}
+    .section .stage1.tail, "awx", @progbits
+
+// stage1_find_base: find out where the partition begins. Whoever loads a partition's boot sector leaves ds:si at its entry
+// in the partition table, by convention. Where no entry is, this is the boot sector of a whole disk.
+// In: ds:si entry.   Out: ebx LBA of the partition.   Clobbers: al
+stage1_find_base:
+    xor ebx, ebx
+    cmp si, -16                         // All of an entry lies below the segment's end.
+    ja 2f
+    mov al, [si]                        // 80h: active. 00h: not, which some loaders do not mind.
+    shl al, 1
+    jnz 2f
+    cmp [si + 4], al                    // Type 0: no partition.
+    je 2f
+    mov ebx, [si + 8]
+2:  jmp stage1_start
+.endif
+
 stage1_read_error:
     .ascii "stage2 read error "
 stage1_status:
@@ -232,9 +298,16 @@ stage1_status:
 stage1_damaged:
     .ascii "stage2 damaged\r\n"
 
-    .irp routine, entry, start, try, chs, transfer, advance, next_run, check, retry, fail, int13
+    .irp routine, entry, start, try, transfer, advance, next_run, check, retry, fail, int13
     .type stage1_\routine, @function
     .endr
+.ifeq {on_cd}
+    .type stage1_chs, @function
+.endif
+.if {in_partition}
+    .type stage1_beyond_chs, @function
+    .type stage1_find_base, @function
+.endif
     .irp text, read_error, status, damaged
     .type stage1_\text, @object
     .endr

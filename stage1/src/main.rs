@@ -1,101 +1,15 @@
-//! stage1: the boot sector. Reads stage2, checks it, and jumps to it.
+//! stage1: the boot sector of a disk. Reads stage2, checks it, and jumps to it.
 //!
 //! The BIOS loads these 512 bytes to 0:7c00h and enters them in real mode with DL = boot drive, and with anything in
-//! the other registers. From there on, boot.s tells the story:
-//!
-//! 1. `stage1_start`: known segments and stack. DL is kept, unless no BIOS drive can have that number.
-//! 2. `stage1_try` to `stage1_next_run`: reads stage2 in as few runs as possible. By EDD where the BIOS has it,
-//!    by cylinder, head and sector where it has not (floppies); never across a multiple of 64 KiB, which ISA DMA
-//!    cannot cross. Each run has five tries, with a reset of the drive between them; where EDD fails again and again,
-//!    one of them is by cylinder, head and sector.
-//! 3. `stage1_check`: compares the checksum of stage2, and jumps to it with DL = boot drive, CS = DS = ES = SS = 0,
-//!    SP = [`layout::STACK_TOP`], interrupts enabled, direction flag clear.
-//!
-//! What cannot be done is said on the screen and on COM1: `stage2 read error 0C`, with the status of the BIOS, or
-//! `stage2 damaged`. A key that is typed after a second without one then boots anew.
-//!
-//! Where stage2 lies and what its checksum is, stands in the descriptor at [`layout::DESCRIPTOR_OFFSET`]. `xtask`
-//! writes it, with the partition table behind it, into the sector that is built here.
-//!
-//! Sources: Phoenix, BIOS Enhanced Disk Drive Specification 3.0 (AH=41h, AH=42h); Ralf Brown's Interrupt List, INT 10h
-//! to INT 19h; IBM PC/AT Technical Reference, BIOS listing; Intel SDM volume 2.
+//! the other registers. Behind its code there is room for the partition table. `boot_sector.rs` goes on from here.
 
 #![no_std]
 #![no_main]
 
-use core::arch::global_asm;
-use core::panic::PanicInfo;
-use crc::CRC_32_ISO_HDLC;
-use layout::{
-    BIOS_TICKS_ADDR, BOOT_SIGNATURE, DESCRIPTOR_CHECKSUM, DESCRIPTOR_LBA, DESCRIPTOR_OFFSET,
-    DESCRIPTOR_SECTORS, LOADER_END, QUIET_TICKS, SECTOR_LEN, SEGMENT_LEN, STACK_TOP, STAGE1_ADDR,
-    STAGE2_ADDR, STAGE2_LBA, STAGE2_MAX_SECTORS,
-};
+mod boot_sector;
 
-/// Bytes from the start of one real-mode segment to that of the next.
-const PARAGRAPH_LEN: u32 = 16;
+/// Whether it is the boot sector of a partition.
+const IN_PARTITION: bool = false;
 
-/// Bytes that one push puts on the stack in real mode.
-const WORD_LEN: u32 = 2;
-
-/// Where the boot drive is kept: the word at the top of the stack.
-const DRIVE_ADDR: u32 = STACK_TOP - WORD_LEN;
-
-/// Where the tries that are left are kept: the word below.
-const TRIES_ADDR: u32 = DRIVE_ADDR - WORD_LEN;
-
-/// The tries of a read, a bit each from the lowest one up to the highest that is set: 1 is by EDD, 0 is not, and a BIOS
-/// without EDD does all of them by cylinder, head and sector.
-///
-/// Three by EDD come first: as many as the BIOS listings recommend for floppies, whose motor may not have come to
-/// speed. The last one is by EDD, too: its status is the one that is told.
-const TRIES: u32 = 0b1_0111;
-
-/// The descriptor, in memory.
-const DESCRIPTOR_ADDR: u32 = STAGE1_ADDR + DESCRIPTOR_OFFSET;
-
-/// Sectors of stage2 up to the first multiple of 64 KiB.
-const DMA_SECTORS: u32 = (SEGMENT_LEN - STAGE2_ADDR % SEGMENT_LEN) / SECTOR_LEN;
-
-// What boot.s relies on to be as small as it is.
-const _: () = {
-    assert!(STAGE2_ADDR.is_multiple_of(PARAGRAPH_LEN), "a segment can start where stage2 starts");
-    assert!(STAGE2_MAX_SECTORS * SECTOR_LEN < SEGMENT_LEN, "one segment reaches all of stage2");
-    assert!(STAGE2_ADDR + SEGMENT_LEN <= LOADER_END, "and more sectors than there may be harm nothing in it");
-    assert!(DMA_SECTORS.is_power_of_two(), "`or` rounds up to a multiple of it");
-    assert!(SEGMENT_LEN.is_multiple_of(DMA_SECTORS * SECTOR_LEN), "a multiple of 64 KiB is a multiple of it");
-    assert!(DMA_SECTORS <= STAGE2_MAX_SECTORS, "one EDD call may read so many");
-    assert!(STAGE2_LBA + STAGE2_MAX_SECTORS <= 1 << 8, "whatever the geometry, the cylinder fits in CH");
-    assert!(STAGE2_LBA + STAGE2_MAX_SECTORS < 1 << 16, "16 bits of an LBA can be added up");
-    assert!(SECTOR_LEN.is_power_of_two(), "`shl` multiplies by it");
-    assert!(TRIES < 1 << 7, "a signed byte holds the tries");
-    assert!(CRC_32_ISO_HDLC.refin && CRC_32_ISO_HDLC.refout, "the checksum shifts to the right");
-    assert!(CRC_32_ISO_HDLC.init == u32::MAX, "the checksum starts with all bits set");
-    assert!(CRC_32_ISO_HDLC.xorout == u32::MAX, "the descriptor's complement is what the register ends with");
-};
-
-global_asm!(
-    include_str!("boot.s"),
-    stack_top = const STACK_TOP,
-    drive = const DRIVE_ADDR,
-    tries = const TRIES_ADDR,
-    all_tries = const TRIES,
-    sectors = const DESCRIPTOR_ADDR + DESCRIPTOR_SECTORS,
-    lba = const DESCRIPTOR_ADDR + DESCRIPTOR_LBA,
-    checksum = const DESCRIPTOR_ADDR + DESCRIPTOR_CHECKSUM,
-    polynomial = const CRC_32_ISO_HDLC.poly.reverse_bits(),
-    dma_sectors = const DMA_SECTORS,
-    sector_len = const SECTOR_LEN,
-    sector_shift = const SECTOR_LEN.ilog2(),
-    stage2 = const STAGE2_ADDR,
-    stage2_segment = const STAGE2_ADDR / PARAGRAPH_LEN,
-    ticks = const BIOS_TICKS_ADDR,
-    quiet_ticks = const QUIET_TICKS,
-    signature = const u16::from_le_bytes(BOOT_SIGNATURE),
-);
-
-/// Rust wants one. There is no Rust code in this sector that could call it, and stage1.ld sees to that.
-#[panic_handler]
-fn panic(_: &PanicInfo<'_>) -> ! {
-    loop {}
-}
+/// Bytes in a sector of the medium.
+const SECTOR_LEN: u32 = layout::SECTOR_LEN;

@@ -180,6 +180,30 @@ pub(crate) const ALL: [&Package; 11] = [
     &ODD_BIOS,
 ];
 
+/// stage1 for each place that it may be loaded from: ELF files, or boot sectors.
+#[derive(Clone)]
+pub(crate) struct BootSectors {
+    pub(crate) disk: Vec<u8>,
+    pub(crate) partition: Vec<u8>,
+    pub(crate) cd: Vec<u8>,
+}
+
+#[cfg(test)]
+impl BootSectors {
+    /// One that ends as boot sectors do, for all.
+    pub(crate) fn dummies() -> Self {
+        let mut sector = vec![0x90; 512];
+        sector[510..].copy_from_slice(&layout::BOOT_SIGNATURE);
+        Self { disk: sector.clone(), partition: sector.clone(), cd: sector }
+    }
+}
+
+/// The boot stages' ELF files.
+pub(crate) struct StageFiles {
+    pub(crate) stage1: BootSectors,
+    pub(crate) stage2: Vec<u8>,
+}
+
 /// Builds packages with one toolchain.
 pub(crate) struct Builder<'a> {
     pub(crate) checkout: &'a Checkout,
@@ -187,33 +211,42 @@ pub(crate) struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// The boot stages' ELF files: stage1, stage2.
-    pub(crate) fn stages(&self) -> Result<[Vec<u8>; 2]> {
+    /// The boot stages' ELF files.
+    pub(crate) fn stages(&self) -> Result<StageFiles> {
         self.both_stages(&STAGE2, STAGE_FOLDER)
     }
 
     /// The same, to step through.
-    pub(crate) fn stages_for_gdb(&self) -> Result<[Vec<u8>; 2]> {
+    pub(crate) fn stages_for_gdb(&self) -> Result<StageFiles> {
         self.both_stages(&STAGE2_FOR_GDB, STAGE_FOR_GDB_FOLDER)
     }
 
-    /// By one call of cargo. The boot sector is built as the second stage is.
-    fn both_stages(&self, stage2: &Package, folder: &str) -> Result<[Vec<u8>; 2]> {
+    /// By one call of cargo. The boot sectors are built as the second stage is.
+    fn both_stages(&self, stage2: &Package, folder: &str) -> Result<StageFiles> {
         let stage1 = Package { name: STAGE1.name, ..*stage2 };
         self.build(&[&stage1, stage2], &[])?;
-        Ok([read(&stage1.elf_file(self.checkout, folder))?, read(&stage2.elf_file(self.checkout, folder))?])
+        let stage2 = read(&stage2.elf_file(self.checkout, folder))?;
+        Ok(StageFiles { stage1: self.boot_sectors(&stage1, folder)?, stage2 })
     }
 
     /// The boot stages, or those to step through, even where stage2 is too large to be linked.
-    pub(crate) fn stages_of_any_size(&self, for_gdb: bool) -> Result<[Vec<u8>; 2]> {
+    pub(crate) fn stages_of_any_size(&self, for_gdb: bool) -> Result<StageFiles> {
         let (package, folder) =
             if for_gdb { (&STAGE2_FOR_GDB, STAGE_FOR_GDB_FOLDER) } else { (&STAGE2, STAGE_FOLDER) };
-        let stage1 = self.stage(&STAGE1, STAGE_FOLDER)?;
+        self.build(&[&STAGE1], &[])?;
+        let stage1 = self.boot_sectors(&STAGE1, STAGE_FOLDER)?;
         let stage2 = self.stage(package, folder).or_else(|_| {
             self.build_with(&[package], &[], |command| command.env("STAGE2_MAY_BE_LARGE", "1"))?;
             read(&package.elf_file(self.checkout, folder))
         })?;
-        Ok([stage1, stage2])
+        Ok(StageFiles { stage1, stage2 })
+    }
+
+    /// The ELF files of stage1, which has been built.
+    fn boot_sectors(&self, stage1: &Package, folder: &str) -> Result<BootSectors> {
+        let disk = stage1.elf_file(self.checkout, folder);
+        let [partition, cd] = ["stage1-partition", "stage1-cd"].map(|name| disk.with_file_name(name));
+        Ok(BootSectors { disk: read(&disk)?, partition: read(&partition)?, cd: read(&cd)? })
     }
 
     /// The ELF file of a boot stage, from the folder that its profile is named for.

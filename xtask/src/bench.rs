@@ -132,7 +132,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let builder = Builder { checkout: &checkout, toolchain: &toolchain };
     let bench = Bench::build(&builder)?;
     let Stages { stage1, stage2, .. } = &bench.stages;
-    output::line(&format!("loader: stage1 {} bytes, stage2 {} bytes", stage1.len(), stage2.len()));
+    output::line(&format!("loader: stage1 {} bytes, stage2 {} bytes", stage1.disk.len(), stage2.len()));
 
     let mut peers = Peers::make(&shell, &builder, &options.peers)?;
     let mut groups = Vec::new();
@@ -176,10 +176,10 @@ struct Bench {
 
 impl Bench {
     fn build(builder: &Builder<'_>) -> Result<Self> {
-        let [stage1, stage2] = builder.stages()?;
+        let stages = builder.stages()?;
         let bare_reads = builder.stage(&BARE_READS, STAGE_FOLDER)?;
         Ok(Self {
-            stages: Stages::flatten(&stage1, &stage2)?,
+            stages: Stages::flatten(&stages)?,
             bare_reads: flatten(&bare_reads, layout::STAGE1_ADDR, layout::SECTOR_LEN)?,
             folder: TemporaryFolder::new()?,
         })

@@ -8,6 +8,7 @@ mod atomic_write;
 mod desk_check;
 mod disk_image;
 mod format;
+mod iso;
 mod kernel_config_note;
 mod kernel_note;
 mod overwriting;
@@ -17,12 +18,12 @@ mod symbols;
 
 pub(crate) use atomic_write::write_atomically;
 pub(crate) use desk_check::check_kernel;
-pub(crate) use disk_image::{DiskImage, Image, OPTIONAL_PART, Stages};
+pub(crate) use disk_image::{DiskImage, Image, Medium, OPTIONAL_PART, Stages};
 pub(crate) use format::{Format, QEMU_IMG};
 pub(crate) use overwriting::{Role, refuse_overwriting};
 pub(crate) use recognition::open_image;
 
-use crate::bare_metal::{Builder, KERNEL, Profile, STAGE_FOLDER, STAGE1, STAGE2, both, read};
+use crate::bare_metal::{Builder, KERNEL, Profile, STAGE_FOLDER, STAGE1, STAGE2, StageFiles, both, read};
 use crate::checkout::Checkout;
 use crate::output;
 use crate::project::{self, Boot, FramebufferChoice, Settings};
@@ -48,6 +49,7 @@ Examples:
   cargo xtask image --profile release --cmdline 'log=debug' -o my.img
   cargo xtask image --kernel path/to/kernel.elf
   cargo xtask image -o my.vdi    a disk for VirtualBox
+  cargo xtask image -o my.iso    a CD
 
 `cargo xtask flash` writes it to a USB stick.")]
 pub(crate) struct Options {
@@ -60,6 +62,9 @@ pub(crate) struct Options {
     /// What kind of file it is [default: what the end of the name given with -o says, else raw]
     #[arg(long)]
     format: Option<Format>,
+    /// Make it for a partition, whose first sector another boot loader starts
+    #[arg(long)]
+    in_partition: bool,
 }
 
 /// What goes into an image.
@@ -146,6 +151,8 @@ pub(crate) struct Outputs<'a> {
     pub(crate) image: Option<&'a Path>,
     /// What kind of file the image is.
     pub(crate) format: Format,
+    /// Whether it is made for a partition.
+    pub(crate) in_partition: bool,
     /// What is written later, such as a picture of the screen.
     pub(crate) other: Option<Role<'a>>,
 }
@@ -156,7 +163,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let shell = Shell::new()?;
     let output = options.output.as_deref();
     let format = options.format.or_else(|| Format::of_path(output?)).unwrap_or_default();
-    let outputs = Outputs { image: output, format, other: None };
+    let in_partition = options.in_partition;
+    ensure!(
+        !in_partition || format == Format::Raw,
+        "--in-partition makes what is written to a partition as it is: expected the format raw"
+    );
+    let outputs = Outputs { image: output, format, in_partition, other: None };
     build(&shell, &options.contents, outputs)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -165,17 +177,22 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 pub(crate) fn build(shell: &Shell, contents: &Contents, outputs: Outputs<'_>) -> Result<PathBuf> {
     let checkout = Checkout::find(shell)?;
     let folder = checkout.output().join(contents.profile.name());
-    let usual = match &contents.kernel {
+    let mut usual = match &contents.kernel {
         Some(kernel) => kernels_own_image(&checkout, kernel)?,
         None => folder.join(IMAGE_NAME),
     };
-    let usual = usual.with_extension(outputs.format.extension());
+    if outputs.in_partition {
+        usual.set_extension("partition");
+    } else {
+        usual.set_extension(outputs.format.extension());
+    }
+    let medium = if outputs.in_partition { Medium::Partition } else { outputs.format.medium() };
     let path = path::absolute(outputs.image.unwrap_or(&usual))?;
     let elf_files_folder = (outputs.image.is_none() && contents.kernel.is_none()).then_some(&*folder);
     let boot = contents.overrides.resolve(&said_by_project(&checkout, contents)?.boot);
     check_paths(&checkout, contents, &boot, &path, outputs.other, elf_files_folder)?;
     outputs.format.check_tools()?;
-    let (image, elf_files) = make(shell, &checkout, contents, &boot, |builder| builder.stages())?;
+    let (image, elf_files) = make(shell, &checkout, contents, &boot, medium, |builder| builder.stages())?;
     if let Some(folder) = elf_files_folder {
         elf_files.write_stages(folder)?;
         elf_files.write_kernel(folder)?;
@@ -200,7 +217,7 @@ pub(crate) fn build_for_runner(
     let boot = overrides.resolve(&settings.boot);
     let picture = picture.map(|picture| ("the picture", picture));
     check_paths(&checkout, &contents, &boot, &path, picture, None)?;
-    let (image, _) = make(shell, &checkout, &contents, &boot, |builder| builder.stages())?;
+    let (image, _) = make(shell, &checkout, &contents, &boot, Medium::Disk, |builder| builder.stages())?;
     write_atomically(&path, image.bytes())?;
     Ok(path)
 }
@@ -232,7 +249,8 @@ pub(crate) fn build_for_gdb(
     let path = path::absolute(path.unwrap_or(&folder.join(IMAGE_NAME)))?;
     let boot = contents.overrides.resolve(&said_by_project(&checkout, contents)?.boot);
     check_paths(&checkout, contents, &boot, &path, None, Some(&folder))?;
-    let (image, elf_files) = make(shell, &checkout, contents, &boot, |builder| builder.stages_for_gdb())?;
+    let (image, elf_files) =
+        make(shell, &checkout, contents, &boot, Medium::Disk, |builder| builder.stages_for_gdb())?;
     elf_files.write_stages(&folder)?;
     // The symbols of a person's own kernel are where it is, and other sessions need ours here.
     if contents.kernel.is_none() {
@@ -273,8 +291,7 @@ fn check_paths(
 
 /// The parts of an image as the linker made them, with their symbols.
 struct ElfFiles {
-    stage1: Vec<u8>,
-    stage2: Vec<u8>,
+    stages: StageFiles,
     kernel: Vec<u8>,
 }
 
@@ -284,8 +301,8 @@ const ELF_FILES: [&str; 3] = ["stage1.elf", "stage2.elf", "kernel.elf"];
 impl ElfFiles {
     fn write_stages(&self, folder: &Path) -> Result<()> {
         let [stage1, stage2, _] = ELF_FILES;
-        write_atomically(&folder.join(stage1), &self.stage1)?;
-        write_atomically(&folder.join(stage2), &self.stage2)
+        write_atomically(&folder.join(stage1), &self.stages.stage1.disk)?;
+        write_atomically(&folder.join(stage2), &self.stages.stage2)
     }
 
     fn write_kernel(&self, folder: &Path) -> Result<()> {
@@ -300,7 +317,8 @@ fn make(
     checkout: &Checkout,
     contents: &Contents,
     boot: &Boot,
-    build_stages: impl FnOnce(&Builder<'_>) -> Result<[Vec<u8>; 2]>,
+    medium: Medium,
+    build_stages: impl FnOnce(&Builder<'_>) -> Result<StageFiles>,
 ) -> Result<(DiskImage, ElfFiles)> {
     // What would be refused is refused before anything is built.
     if let Some(ramdisk) = &boot.ramdisk {
@@ -319,9 +337,9 @@ fn make(
             }
         },
     );
-    let ([stage1, stage2], kernel) = (stages?, kernel?);
-    let image = image(&Stages::flatten(&stage1, &stage2)?, &kernel, boot)?;
-    Ok((image, ElfFiles { stage1, stage2, kernel }))
+    let (stages, kernel) = (stages?, kernel?);
+    let image = image_for(medium, &Stages::flatten(&stages)?, &kernel, boot)?;
+    Ok((image, ElfFiles { stages, kernel }))
 }
 
 /// Reads a kernel that the loader will take.
@@ -355,13 +373,19 @@ pub(crate) fn resolve(kernel: &[u8], boot: &Boot) -> Result<KernelConfig> {
     api_config::resolve(kernel, config, is_stack_len_known, boot.framebuffer.is_some())
 }
 
-/// The image of a kernel, which has passed the desk check, without what the loader would not load.
+/// The disk image of a kernel, which has passed the desk check, without what the loader would not load.
 pub(crate) fn image(stages: &Stages, kernel: &[u8], boot: &Boot) -> Result<DiskImage> {
+    image_for(Medium::Disk, stages, kernel, boot)
+}
+
+/// The same for another medium.
+pub(crate) fn image_for(medium: Medium, stages: &Stages, kernel: &[u8], boot: &Boot) -> Result<DiskImage> {
     let config = resolve(kernel, boot)?;
     let stripped = strip(kernel).context("cannot strip the kernel")?;
     check_kernel(&stripped, &config).context("the kernel, stripped of its debug sections")?;
     let symbols = find_symbols(kernel, boot)?;
     Image {
+        medium,
         stages,
         kernel: &stripped,
         config,

@@ -52,7 +52,7 @@ fn boot_sector_map() -> String {
         (0, "jump over the next area"),
         (JUMP_LEN, "left to the BIOS: some write a parameter block there"),
         (BPB_END, "code and messages"),
-        (DESCRIPTOR_OFFSET, "stage2 descriptor: checksum, LBA, sectors"),
+        (DESCRIPTOR_OFFSET, "stage2 descriptor: checksum, LBA, sectors, bytes in a sector"),
         (DISK_SIGNATURE_OFFSET, "disk signature"),
         (PARTITION_TABLE_OFFSET, "partition table: one active partition over the rest, type 7Fh"),
         (BOOT_SIGNATURE_OFFSET, "55h AAh"),

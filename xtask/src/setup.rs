@@ -102,6 +102,7 @@ enum Lack {
     QemuImg,
     Gdb,
     Bochs,
+    Xorriso,
 }
 
 impl Lack {
@@ -116,6 +117,7 @@ impl Lack {
             Self::QemuImg => "qemu-img",
             Self::Gdb => "gdb",
             Self::Bochs => "bochs, with its BIOS and its SDL display",
+            Self::Xorriso => "xorriso",
         }
     }
 
@@ -149,6 +151,7 @@ fn look(shell: &Shell) -> Result<Vec<Lack>> {
     need(tools::find(QEMU_IMG).is_some(), Lack::QemuImg);
     need(tools::find("gdb").is_some(), Lack::Gdb);
     need(has_bochs(shell), Lack::Bochs);
+    need(tools::find("xorriso").is_some(), Lack::Xorriso);
     interrupt::check()?;
     Ok(lacks)
 }
@@ -245,9 +248,11 @@ impl Manager {
             (Self::Brew, Lack::RustSource | Lack::Clippy | Lack::Formatter) => vec![],
             // Not in Arch's own repositories.
             (Self::Pacman, Lack::Bochs) => vec![],
+            (Self::Pacman, Lack::Xorriso) => vec!["libisoburn"],
             (_, Lack::Qemu) => vec!["qemu-system-x86"],
             (_, Lack::QemuImg) => vec!["qemu-img"],
             (_, Lack::Gdb) => vec!["gdb"],
+            (_, Lack::Xorriso) => vec!["xorriso"],
             (_, Lack::Linker) => vec!["lld"],
             (_, Lack::Objcopy) => vec!["llvm"],
         }

@@ -3,7 +3,7 @@
 //! Functions come from the symbol tables that the linker wrote; all other bytes are counted by their section. Every byte of
 //! stage2 is in one row.
 
-use crate::bare_metal::Builder;
+use crate::bare_metal::{BootSectors, Builder, StageFiles};
 use crate::checkout::Checkout;
 use crate::flatten::symbol;
 use crate::image::OPTIONAL_PART;
@@ -16,7 +16,8 @@ use elf::abi::{SHF_ALLOC, SHF_EXECINSTR, SHT_NOBITS, STT_FUNC};
 use elf::endian::LittleEndian;
 use elf::section::SectionHeader;
 use layout::{
-    BPB_END, DESCRIPTOR_OFFSET, LOADER_MAX_LEN, SECTOR_LEN, STAGE1_ADDR, STAGE2_ADDR, STAGE2_MAX_SECTORS,
+    BOOT_SIGNATURE_OFFSET, BPB_END, DESCRIPTOR_OFFSET, DISK_SIGNATURE_OFFSET, LOADER_MAX_LEN, SECTOR_LEN,
+    STAGE1_ADDR, STAGE2_ADDR, STAGE2_MAX_SECTORS,
 };
 use rustc_demangle::demangle;
 use std::cmp::Reverse;
@@ -45,10 +46,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let checkout = Checkout::find(&shell)?;
     let toolchain = Toolchain::find(&shell)?;
     let builder = Builder { checkout: &checkout, toolchain: &toolchain };
-    let [stage1, stage2] = builder.stages_of_any_size(options.gdb)?;
-    let code = stage1_code(&stage1).context("stage1")?;
+    let StageFiles { stage1, stage2 } = builder.stages_of_any_size(options.gdb)?;
+    let codes = stage1_codes(&stage1).context("stage1")?;
     let stage2 = Contents::of(&stage2).context("stage2")?;
-    output::line(&code.to_string());
+    codes.iter().for_each(|code| output::line(&code.to_string()));
     output::line(&format!("\n{}", stage2.table()));
     output::line(&format!("\n{}", stage2.largest_functions(options.functions)));
     let sectors = Room { what: "stage2, sectors", used: stage2.sectors()?, max: STAGE2_MAX_SECTORS };
@@ -83,11 +84,26 @@ impl std::fmt::Display for Room {
     }
 }
 
-/// The boot sector, between what is left to the BIOS and the descriptor.
-fn stage1_code(elf: &[u8]) -> Result<Room> {
-    let end = u32::try_from(symbol(elf, "stage1_code_end")?)?;
-    let used = end.checked_sub(STAGE1_ADDR + BPB_END).context("the code ends before it starts")?;
-    Ok(Room { what: "stage1's code, bytes", used, max: DESCRIPTOR_OFFSET - BPB_END })
+/// The boot sectors: their code lies between what is left to the BIOS and the descriptor, and in a partition's behind that,
+/// too.
+fn stage1_codes(files: &BootSectors) -> Result<[Room; 4]> {
+    let room = |what, elf, end, range: Range<u32>| -> Result<Room> {
+        let end = u32::try_from(symbol(elf, end)?)?;
+        let used = end.checked_sub(STAGE1_ADDR + range.start).context("the code ends before it starts")?;
+        Ok(Room { what, used, max: range.end - range.start })
+    };
+    let code = |what, elf| room(what, elf, "stage1_code_end", BPB_END..DESCRIPTOR_OFFSET);
+    Ok([
+        code("stage1's code, bytes", &files.disk)?,
+        code("in a partition", &files.partition)?,
+        room(
+            "and behind the descriptor",
+            &files.partition,
+            "stage1_tail_end",
+            DISK_SIGNATURE_OFFSET..BOOT_SIGNATURE_OFFSET,
+        )?,
+        code("on a CD", &files.cd)?,
+    ])
 }
 
 /// Bytes in the two parts of stage2.

@@ -129,6 +129,9 @@ pub const DESCRIPTOR_LBA: u32 = DESCRIPTOR_CHECKSUM + 4;
 /// Offset in the descriptor: stage2's length in sectors, two bytes.
 pub const DESCRIPTOR_SECTORS: u32 = DESCRIPTOR_LBA + 4;
 
+/// Offset in the descriptor: bytes in a sector, two bytes.
+pub const DESCRIPTOR_SECTOR_LEN: u32 = DESCRIPTOR_SECTORS + 2;
+
 /// Offset of the disk signature (four bytes) in the boot sector.
 pub const DISK_SIGNATURE_OFFSET: u32 = 440;
 
@@ -146,8 +149,11 @@ pub const BOOT_SIGNATURE: [u8; 2] = [0x55, 0xaa];
 /// LBA of the boot sector.
 pub const STAGE1_LBA: u32 = 0;
 
-/// LBA of stage2's first sector. The bundle lies behind its last.
+/// LBA of stage2's first sector on a disk, and in a partition from its start on. The bundle lies behind its last.
 pub const STAGE2_LBA: u32 = STAGE1_LBA + 1;
+
+/// Where stage2 ends at the latest, as an LBA from the start of disk, partition or CD on: a CD's file system comes before it.
+pub const STAGE2_END_LBA_MAX: u32 = 256;
 
 /// Sectors that stage2 may fill at most, so that one portable read could fetch it.
 pub const STAGE2_MAX_SECTORS: u32 = MAX_READ_SECTORS;
@@ -188,9 +194,10 @@ const _: () = {
     assert!(BPB_END > JUMP_LEN);
     assert!(DESCRIPTOR_OFFSET > BPB_END);
     assert!(DESCRIPTOR_OFFSET.is_multiple_of(4));
-    assert!(DESCRIPTOR_SECTORS + 2 <= DESCRIPTOR_LEN);
+    assert!(DESCRIPTOR_SECTOR_LEN + 2 <= DESCRIPTOR_LEN);
     assert!(PARTITION_TABLE_OFFSET + 4 * 16 == BOOT_SIGNATURE_OFFSET);
     assert!(STAGE2_LBA > STAGE1_LBA);
+    assert!(STAGE2_LBA + STAGE2_MAX_SECTORS <= STAGE2_END_LBA_MAX);
 };
 
 #[cfg(test)]

@@ -13,12 +13,12 @@ pub struct Stage2Descriptor {
     /// The complement of the [`crc32`](crate::checksum::crc32) of all of stage2's sectors: what stage1, which has no room
     /// to turn it round, ends with.
     pub checksum: U32,
-    /// LBA of stage2's first sector.
+    /// LBA of stage2's first sector. A partition's boot sector has it from the partition's start, until stage1 knows that.
     pub lba: U32,
-    /// Number of sectors, at most [`layout::STAGE2_MAX_SECTORS`].
+    /// Number of sectors: as many as [`layout::STAGE2_MAX_SECTORS`] of a disk's fill, at most.
     pub sectors: U16,
-    /// Always 0.
-    pub reserved: U16,
+    /// Bytes in a sector of the medium.
+    pub sector_len: U16,
 }
 
 impl Stage2Descriptor {
@@ -27,6 +27,12 @@ impl Stage2Descriptor {
     pub fn bundle_lba(&self) -> u64 {
         u64::from(self.lba.get()) + u64::from(self.sectors.get())
     }
+
+    /// Bytes in stage2's sectors.
+    #[must_use]
+    pub fn stage2_len(&self) -> u32 {
+        u32::from(self.sectors.get()) * u32::from(self.sector_len.get())
+    }
 }
 
 const _: () = {
@@ -34,6 +40,7 @@ const _: () = {
     assert!(offset_of!(Stage2Descriptor, checksum) == layout::DESCRIPTOR_CHECKSUM as usize);
     assert!(offset_of!(Stage2Descriptor, lba) == layout::DESCRIPTOR_LBA as usize);
     assert!(offset_of!(Stage2Descriptor, sectors) == layout::DESCRIPTOR_SECTORS as usize);
+    assert!(offset_of!(Stage2Descriptor, sector_len) == layout::DESCRIPTOR_SECTOR_LEN as usize);
 };
 
 #[cfg(test)]
@@ -46,7 +53,7 @@ mod tests {
             checksum: 0.into(),
             lba: lba.into(),
             sectors: sectors.into(),
-            reserved: 0.into(),
+            sector_len: 512.into(),
         };
         assert_eq!(descriptor(1, 64).bundle_lba(), 65);
         assert_eq!(descriptor(u32::MAX, u16::MAX).bundle_lba(), 0x1_0000_fffe);

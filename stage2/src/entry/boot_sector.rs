@@ -1,7 +1,7 @@
 //! The way in from the boot sector: stage1 has read stage2, and jumps to its first byte.
 //!
-//! Entered in real mode (boot_sector.s). stage1 is still in memory, with the descriptor that tells where on the disk stage2
-//! lies: the bundle follows it.
+//! Entered in real mode (boot_sector.s). stage1 is still in memory, with the descriptor that tells where stage2 lies on the
+//! disk or CD: the bundle follows it.
 //!
 //! Source: Intel SDM volume 3, section 9.9.1 (switching to protected mode).
 
@@ -24,12 +24,11 @@ global_asm!(
 /// The first Rust function, in 32-bit protected mode.
 extern "C" fn enter(drive: u8) -> ! {
     let descriptor = descriptor();
-    let stage2_len = u32::from(descriptor.sectors.get()) * layout::SECTOR_LEN;
     crate::stage2_main(BootSource {
         drive,
         bundle_lba: descriptor.bundle_lba(),
-        sector_len: layout::SECTOR_LEN,
-        is_stage2_whole: optional_part::is_loaded(stage2_len),
+        sector_len: descriptor.sector_len.get().into(),
+        is_stage2_whole: optional_part::is_loaded(descriptor.stage2_len()),
     })
 }
 

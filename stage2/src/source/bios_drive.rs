@@ -47,7 +47,8 @@ impl BiosDrive {
     pub(crate) fn open(source: &BootSource) -> Result<Self> {
         let drive = source.drive;
         let sector_len = check_sector_len(drive, source.sector_len)?;
-        if !has_edd(drive) {
+        // A BIOS that boots a CD reads it by packets, whether or not it says so.
+        if sector_len == layout::SECTOR_LEN && !has_edd(drive) {
             return Ok(Self { drive, sector_len, sectors: None, access: Access::Chs(geometry(drive)?) });
         }
         let told = parameters(drive);

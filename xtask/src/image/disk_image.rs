@@ -1,8 +1,9 @@
-//! The disk image itself: a pure function from its parts to its bytes.
+//! The image itself: a pure function from its parts to its bytes. For a disk, for a partition, or for a CD that is a disk, too.
 //!
 //! Nothing here checks the kernel, so that tests can make images that the desk check would refuse.
 
-use crate::bare_metal::append;
+use super::iso;
+use crate::bare_metal::{BootSectors, StageFiles, append};
 use crate::flatten::{flatten, symbol};
 use crate::output;
 use anyhow::{Context, Result, ensure};
@@ -26,8 +27,8 @@ const RAMDISK_MAX: u64 = 8 << 30;
 
 /// The boot stages as the machine loads them.
 pub(crate) struct Stages {
-    /// The boot sector, without what the image builder fills in.
-    pub(crate) stage1: Vec<u8>,
+    /// The boot sectors, without what the image builder fills in.
+    pub(crate) stage1: BootSectors,
     /// The second stage, whole sectors.
     pub(crate) stage2: Vec<u8>,
     /// Bytes of it, whole sectors, that every image needs. Behind them lies the optional part.
@@ -36,19 +37,13 @@ pub(crate) struct Stages {
 
 impl Stages {
     /// From the ELF files that the linker made.
-    pub(crate) fn flatten(stage1_elf: &[u8], stage2_elf: &[u8]) -> Result<Self> {
-        let stage1 = flatten(stage1_elf, STAGE1_ADDR, SECTOR_LEN).context("stage1")?;
-        ensure!(
-            stage1.len() == to_index(SECTOR_LEN),
-            "stage1: {} bytes, expected the {SECTOR_LEN} of a boot sector",
-            stage1.len()
-        );
-        let signature = &stage1[to_index(layout::BOOT_SIGNATURE_OFFSET)..];
-        ensure!(
-            signature == layout::BOOT_SIGNATURE,
-            "stage1: ends with {signature:02x?}, expected {:02x?}",
-            layout::BOOT_SIGNATURE
-        );
+    pub(crate) fn flatten(files: &StageFiles) -> Result<Self> {
+        let StageFiles { stage1, stage2: stage2_elf } = files;
+        let stage1 = BootSectors {
+            disk: boot_sector(&stage1.disk).context("stage1")?,
+            partition: boot_sector(&stage1.partition).context("stage1 for a partition")?,
+            cd: boot_sector(&stage1.cd).context("stage1 for a CD")?,
+        };
         let mut stage2 =
             flatten(stage2_elf, STAGE2_ADDR, STAGE2_MAX_SECTORS * SECTOR_LEN).context("stage2")?;
         stage2.resize(stage2.len().next_multiple_of(to_index(SECTOR_LEN)), 0);
@@ -64,11 +59,64 @@ impl Stages {
     }
 }
 
+/// A boot sector from its ELF file.
+fn boot_sector(elf: &[u8]) -> Result<Vec<u8>> {
+    let sector = flatten(elf, STAGE1_ADDR, SECTOR_LEN)?;
+    ensure!(
+        sector.len() == to_index(SECTOR_LEN),
+        "{} bytes, expected the {SECTOR_LEN} of a boot sector",
+        sector.len()
+    );
+    let signature = &sector[to_index(layout::BOOT_SIGNATURE_OFFSET)..];
+    ensure!(
+        signature == layout::BOOT_SIGNATURE,
+        "ends with {signature:02x?}, expected {:02x?}",
+        layout::BOOT_SIGNATURE
+    );
+    Ok(sector)
+}
+
+/// What an image is written to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Medium {
+    /// A whole disk.
+    #[default]
+    Disk,
+    /// A partition of a disk, which is not formatted for anything else.
+    Partition,
+    /// A CD, or a disk: the one file boots from both.
+    Cd,
+}
+
+impl Medium {
+    /// Bytes in its larger sectors.
+    fn sector_len(self) -> usize {
+        to_index(if self == Self::Cd { layout::CD_SECTOR_LEN } else { SECTOR_LEN })
+    }
+
+    /// Where stage2 begins, in bytes, if it has so many.
+    fn stage2_start(self, stage2_len: usize) -> Result<usize> {
+        if self == Self::Cd { Ok(iso::stage2_start(stage2_len)) } else { byte_offset(STAGE2_LBA.into()) }
+    }
+
+    /// How long an image is, with what lies behind so many bytes.
+    fn image_len(self, len: usize) -> Result<usize> {
+        let cylinders = |len| byte_offset(sectors(len).next_multiple_of(CYLINDER_SECTORS));
+        match self {
+            Self::Disk => cylinders(len),
+            Self::Partition => byte_offset(sectors(len)),
+            Self::Cd => cylinders(len + iso::RUN_OUT_LEN),
+        }
+    }
+}
+
 /// What stage2's linker script calls the start of the optional part.
 pub(crate) const OPTIONAL_PART: &str = "optional_start";
 
 /// What goes into a disk image.
 pub(crate) struct Image<'a> {
+    /// What it is for.
+    pub(crate) medium: Medium,
     /// The boot stages.
     pub(crate) stages: &'a Stages,
     /// The kernel's file as it is to be on the disk.
@@ -86,36 +134,52 @@ pub(crate) struct Image<'a> {
 impl<'a> Image<'a> {
     /// A kernel that asks for nothing and gets nothing besides.
     pub(crate) fn of(stages: &'a Stages, kernel: &'a [u8]) -> Self {
-        Self { stages, kernel, config: KernelConfig::DEFAULT, command_line: "", ramdisk: None, symbols: None }
+        Self {
+            medium: Medium::Disk,
+            stages,
+            kernel,
+            config: KernelConfig::DEFAULT,
+            command_line: "",
+            ramdisk: None,
+            symbols: None,
+        }
     }
 
     /// Puts the image together.
     pub(crate) fn build(&self) -> Result<DiskImage> {
         let Stages { stage1, stage2, main_part_len } = self.stages;
+        let medium = self.medium;
         let is_whole = optional::is_needed(&self.config, is_position_independent(self.kernel));
         let stage2 = if is_whole { stage2 } else { &stage2[..*main_part_len] };
-        let descriptor = Stage2Descriptor {
-            checksum: (!crc32(stage2)).into(),
-            lba: STAGE2_LBA.into(),
-            sectors: u16::try_from(sectors(stage2.len()))?.into(),
-            reserved: 0.into(),
-        };
-        let stage2_start = byte_offset(STAGE2_LBA.into())?;
-        let bundle_start = byte_offset(descriptor.bundle_lba())?;
+        let stage2_len = stage2.len().next_multiple_of(medium.sector_len());
+        let stage2_start = medium.stage2_start(stage2_len)?;
+        let bundle_start = stage2_start + stage2_len;
 
         let mut bytes = vec![0; bundle_start];
         bytes[stage2_start..stage2_start + stage2.len()].copy_from_slice(stage2);
         let pieces = self.add_bundle(&mut bytes)?;
-        let image_sectors = sectors(bytes.len()).next_multiple_of(CYLINDER_SECTORS);
-        bytes.resize(byte_offset(image_sectors)?, 0);
+        let bundle = bundle_start..bytes.len();
+        bytes.resize(medium.image_len(bytes.len())?, 0);
         let disk_signature = disk_signature(&bytes[..bundle_start + to_index(layout::BUNDLE_HEADER_LEN)]);
-        let boot_sector = boot_sector(stage1, &descriptor, disk_signature, image_sectors)?;
-        bytes[..boot_sector.len()].copy_from_slice(&boot_sector);
 
-        let mut places = vec![
-            ("stage1", byte_offset(STAGE1_LBA.into())?..boot_sector.len()),
-            ("stage2", stage2_start..bundle_start),
-        ];
+        let stage2 = stage2_start..bundle_start;
+        let mut places = vec![("stage1", byte_offset(STAGE1_LBA.into())?..to_index(SECTOR_LEN))];
+        let is_partition = medium == Medium::Partition;
+        let sector = if is_partition { &stage1.partition } else { &stage1.disk };
+        let sector = with_descriptor(sector, &bytes, &stage2, SECTOR_LEN)?;
+        put(&mut bytes, 0, &sector);
+        if !is_partition {
+            put(&mut bytes, layout::DISK_SIGNATURE_OFFSET, &disk_signature.to_le_bytes());
+            let table = partition_table(sectors(bytes.len()))?;
+            put(&mut bytes, layout::PARTITION_TABLE_OFFSET, &table);
+        }
+        if medium == Medium::Cd {
+            let sector = with_descriptor(&stage1.cd, &bytes, &stage2, layout::CD_SECTOR_LEN)?;
+            bytes[iso::BOOT_IMAGE][..sector.len()].copy_from_slice(&sector);
+            places.push(("CD's stage1", iso::BOOT_IMAGE));
+            iso::add_file_system(&mut bytes, stage2.clone(), bundle)?;
+        }
+        places.push(("stage2", stage2));
         places.extend(pieces);
         Ok(DiskImage { bytes, pieces: places })
     }
@@ -216,22 +280,22 @@ fn disk_signature(up_to_header: &[u8]) -> u32 {
     crc32(up_to_header).max(1)
 }
 
-/// stage1 with its descriptor, its disk signature and its partition table.
-fn boot_sector(
-    stage1: &[u8],
-    descriptor: &Stage2Descriptor,
-    disk_signature: u32,
-    image_sectors: u64,
-) -> Result<Vec<u8>> {
-    let mut sector = stage1.to_vec();
-    let mut put = |offset: u32, bytes: &[u8]| {
-        let offset = to_index(offset);
-        sector[offset..offset + bytes.len()].copy_from_slice(bytes);
+/// A boot sector that knows where stage2 lies in an image, in sectors of this length.
+fn with_descriptor(sector: &[u8], image: &[u8], stage2: &Range<usize>, sector_len: u32) -> Result<Vec<u8>> {
+    let descriptor = Stage2Descriptor {
+        checksum: (!crc32(&image[stage2.clone()])).into(),
+        lba: u32::try_from(stage2.start / to_index(sector_len))?.into(),
+        sectors: u16::try_from(stage2.len() / to_index(sector_len))?.into(),
+        sector_len: u16::try_from(sector_len)?.into(),
     };
-    put(layout::DESCRIPTOR_OFFSET, descriptor.as_bytes());
-    put(layout::DISK_SIGNATURE_OFFSET, &disk_signature.to_le_bytes());
-    put(layout::PARTITION_TABLE_OFFSET, &partition_table(image_sectors)?);
+    let mut sector = sector.to_vec();
+    put(&mut sector, layout::DESCRIPTOR_OFFSET, descriptor.as_bytes());
     Ok(sector)
+}
+
+/// Overwrites what is at an offset.
+fn put(bytes: &mut [u8], offset: u32, new: &[u8]) {
+    bytes[to_index(offset)..][..new.len()].copy_from_slice(new);
 }
 
 /// Four entries, of which one is used: active, over everything behind the boot sector. BIOSes that boot from USB sticks
@@ -267,11 +331,10 @@ fn to_index(number: u32) -> usize {
 mod tests {
     use super::*;
     use boot_info::{FramebufferWish, Protocol};
+    use zerocopy::FromBytes;
 
     fn stages() -> Stages {
-        let mut stage1 = vec![0x90; 512];
-        stage1[510..].copy_from_slice(&layout::BOOT_SIGNATURE);
-        Stages { stage1, stage2: vec![0x55; 5 * 512], main_part_len: 3 * 512 }
+        Stages { stage1: BootSectors::dummies(), stage2: vec![0x55; 5 * 512], main_part_len: 3 * 512 }
     }
 
     fn image(kernel: &[u8]) -> DiskImage {
@@ -340,6 +403,36 @@ mod tests {
         assert_eq!(entry[12..16], (16 * 63 - 1u32).to_le_bytes());
         assert!(image.bytes()[462..510].iter().all(|&byte| byte == 0), "the other entries are empty");
         assert_eq!(image.bytes()[510..512], [0x55, 0xaa]);
+    }
+
+    #[test]
+    fn a_partition_gets_no_table_and_nothing_behind_the_bundle() {
+        let stages = stages();
+        let image = Image { medium: Medium::Partition, ..Image::of(&stages, &[7; 1000]) }.build().unwrap();
+        assert_eq!(image.bytes()[440..510], [0x90; 70]);
+        assert_eq!(image.bytes()[layout::DESCRIPTOR_OFFSET as usize..][4..12], [1, 0, 0, 0, 3, 0, 0, 2]);
+        assert_eq!(image.bytes().len(), image.range("kernel").unwrap().end.next_multiple_of(512));
+    }
+
+    #[test]
+    fn both_boot_sectors_of_a_cd_find_the_same_stage2_and_bundle() {
+        let stages = stages();
+        let image = Image { medium: Medium::Cd, ..Image::of(&stages, &[7; 1000]) }.build().unwrap();
+        let (stage2, header) = (image.range("stage2").unwrap(), image.range("header").unwrap());
+        assert_eq!(stage2.end, header.start);
+        assert!(header.start.is_multiple_of(to_index(layout::PAGE_LEN)));
+        for (sector, sector_len) in [("stage1", 512), ("CD's stage1", 2048)] {
+            let start = image.range(sector).unwrap().start + to_index(layout::DESCRIPTOR_OFFSET);
+            let descriptor = image.bytes()[start..].first_chunk::<12>().unwrap();
+            let descriptor = Stage2Descriptor::read_from_bytes(descriptor).unwrap();
+            assert_eq!(usize::from(descriptor.sector_len.get()), sector_len);
+            assert_eq!(to_index(descriptor.lba.get()) * sector_len, stage2.start);
+            assert_eq!(to_index(descriptor.stage2_len()), stage2.len());
+            assert_eq!(descriptor.bundle_lba() * sector_len as u64, header.start as u64);
+            assert_eq!(descriptor.checksum.get(), !crc32(&image.bytes()[stage2.clone()]));
+        }
+        assert_eq!(image.bytes()[446 + 12..446 + 16], (16 * 63 - 1u32).to_le_bytes());
+        assert!(image.bytes().len() - image.range("kernel").unwrap().end >= 150 * 2048);
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod identity;
 mod vhd;
 
 use super::atomic_write::{make_atomically, write_atomically, write_sparsely};
-use super::disk_image::DiskImage;
+use super::disk_image::{DiskImage, Medium};
 use crate::{child, tools};
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
@@ -32,6 +32,8 @@ pub(crate) enum Format {
     Vhd,
     /// Hyper-V (generation 1)
     Vhdx,
+    /// A CD, which boots as a disk or from a stick, too
+    Iso,
 }
 
 impl Format {
@@ -44,6 +46,15 @@ impl Format {
             Self::Vdi => "vdi",
             Self::Vhd => "vhd",
             Self::Vhdx => "vhdx",
+            Self::Iso => "iso",
+        }
+    }
+
+    /// What its contents are made for.
+    pub(super) fn medium(self) -> Medium {
+        match self {
+            Self::Iso => Medium::Cd,
+            Self::Raw | Self::Qcow2 | Self::Vmdk | Self::Vdi | Self::Vhd | Self::Vhdx => Medium::Disk,
         }
     }
 
@@ -57,7 +68,7 @@ impl Format {
     /// QEMU's name of it, with the options that qemu-img takes; nothing for what needs no qemu-img.
     pub(crate) fn in_qemu(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::Raw => None,
+            Self::Raw | Self::Iso => None,
             Self::Qcow2 => Some(("qcow2", "compat=1.1")),
             Self::Vmdk => Some(("vmdk", "subformat=monolithicSparse,adapter_type=ide")),
             Self::Vdi => Some(("vdi", "static=off")),
@@ -97,7 +108,7 @@ impl Format {
         let identity = Identity::new(name.as_encoded_bytes(), sectors);
         let mut file = File::options().read(true).write(true).open(path)?;
         match self {
-            Self::Raw | Self::Qcow2 => Ok(()),
+            Self::Raw | Self::Iso | Self::Qcow2 => Ok(()),
             Self::Vmdk => identity.give_vmdk(&mut file),
             Self::Vdi => identity.give_vdi(&mut file),
             Self::Vhd => vhd::finish(&mut file, identity.of_name(0)),

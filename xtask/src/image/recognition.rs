@@ -3,7 +3,10 @@
 
 use crate::checkout::Checkout;
 use anyhow::{Context, Result, ensure};
-use layout::{BOOT_SIGNATURE, BOOT_SIGNATURE_OFFSET, DESCRIPTOR_OFFSET, SECTOR_LEN, STAGE2_MAX_SECTORS};
+use layout::{
+    BOOT_SIGNATURE, BOOT_SIGNATURE_OFFSET, DESCRIPTOR_OFFSET, PARTITION_TABLE_OFFSET, PARTITION_TYPE,
+    SECTOR_LEN, STAGE2_MAX_SECTORS,
+};
 use loader::bundle::{Bundle, HeaderBytes, Piece, PieceKind};
 use loader::checksum::{Checksum, crc32};
 use loader::error::BootError;
@@ -27,6 +30,10 @@ pub(crate) fn open_image(path: &Path) -> Result<(File, u64)> {
     open().with_context(|| Checkout::display(path))
 }
 
+/// Most sectors that stage2 fills: in the image of a CD, it fills the CD's.
+const SECTORS_MAX: u32 =
+    (STAGE2_MAX_SECTORS * SECTOR_LEN).next_multiple_of(layout::CD_SECTOR_LEN) / SECTOR_LEN;
+
 fn check(image: &mut (impl Read + Seek), len: u64) -> Result<()> {
     let sector_len = u64::from(SECTOR_LEN);
     ensure!(
@@ -46,7 +53,7 @@ fn check(image: &mut (impl Read + Seek), len: u64) -> Result<()> {
     let sectors = u32::from(descriptor.sectors.get());
     let stage2_end = descriptor.bundle_lba() * sector_len;
     ensure!(
-        (1..=STAGE2_MAX_SECTORS).contains(&sectors) && stage2_end <= len,
+        (1..=SECTORS_MAX).contains(&sectors) && stage2_end <= len,
         "no image of Doorstep: the boot sector tells of {sectors} sectors of stage2 at LBA {} in a file of {} sectors",
         descriptor.lba,
         len / sector_len
@@ -59,7 +66,13 @@ fn check(image: &mut (impl Read + Seek), len: u64) -> Result<()> {
         found == expected,
         "no image of Doorstep, or stage2 damaged: checksum {found:08X}h, expected {expected:08X}h"
     );
-    check_bundle(image, descriptor.bundle_lba(), len)
+    check_bundle(image, descriptor.bundle_lba(), len)?;
+    let first_partition = &boot_sector[PARTITION_TABLE_OFFSET as usize..];
+    ensure!(
+        first_partition[4] == PARTITION_TYPE,
+        "made for a partition: copy it there, or make one for a whole disk, without --in-partition"
+    );
+    Ok(())
 }
 
 fn check_bundle(image: &mut (impl Read + Seek), lba: u64, image_len: u64) -> Result<()> {
@@ -101,20 +114,25 @@ fn checksum(source: &mut impl Read) -> Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::disk_image::{Image, Stages};
+    use super::super::disk_image::{Image, Medium, Stages};
     use super::*;
+    use crate::bare_metal::BootSectors;
     use std::io::Cursor;
 
     fn image() -> (Vec<u8>, impl Fn(&str) -> usize) {
-        let mut stage1 = vec![0x90; 512];
-        stage1[510..].copy_from_slice(&BOOT_SIGNATURE);
-        let stages = Stages { stage1, stage2: vec![0x55; 5 * 512], main_part_len: 3 * 512 };
+        image_for(Medium::Disk)
+    }
+
+    fn image_for(medium: Medium) -> (Vec<u8>, impl Fn(&str) -> usize) {
+        let stages =
+            Stages { stage1: BootSectors::dummies(), stage2: vec![0x55; 5 * 512], main_part_len: 3 * 512 };
         let mut kernel = [7; 3001];
         kernel[..4].copy_from_slice(b"\x7fELF");
         // One program header, behind the file's.
         kernel[32..40].copy_from_slice(&64u64.to_le_bytes());
         kernel[54..58].copy_from_slice(&[56, 0, 1, 0]);
-        let image = Image { command_line: "quiet", symbols: Some(&[9; 99]), ..Image::of(&stages, &kernel) };
+        let image =
+            Image { medium, command_line: "quiet", symbols: Some(&[9; 99]), ..Image::of(&stages, &kernel) };
         let image = image.build().unwrap();
         (image.bytes().to_vec(), move |piece: &str| image.range(piece).unwrap().start)
     }
@@ -132,6 +150,13 @@ mod tests {
         assert_eq!(told(&bytes), "sound");
         bytes.resize(2 << 20, 0xff);
         assert_eq!(told(&bytes), "sound");
+    }
+
+    #[test]
+    fn a_cd_can_be_a_stick_but_a_partition_cannot_be_a_disk() {
+        assert_eq!(told(&image_for(Medium::Cd).0), "sound");
+        let partition = told(&image_for(Medium::Partition).0);
+        assert!(partition.starts_with("made for a partition: "), "{partition}");
     }
 
     #[test]
