@@ -165,8 +165,11 @@ pub(crate) const BARE_READS: Package = Package { name: "bare-reads", ..STAGE1 };
 /// The boot program that makes the BIOS an odd one.
 pub(crate) const ODD_BIOS: Package = Package { name: "odd-bios", ..STAGE1 };
 
+/// The boot sector of a disk whose active partition is booted.
+pub(crate) const PARTITION_MBR: Package = Package { name: "partition-mbr", ..STAGE1 };
+
 /// Every package for the bare machine.
-pub(crate) const ALL: [&Package; 11] = [
+pub(crate) const ALL: [&Package; 12] = [
     &STAGE1,
     &STAGE2,
     &KERNEL,
@@ -178,6 +181,7 @@ pub(crate) const ALL: [&Package; 11] = [
     &ACPI_KERNEL,
     &BARE_READS,
     &ODD_BIOS,
+    &PARTITION_MBR,
 ];
 
 /// stage1 for each place that it may be loaded from: ELF files, or boot sectors.

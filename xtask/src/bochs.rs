@@ -30,6 +30,8 @@ pub(crate) enum Drive {
     Disk,
     /// A floppy of 1.44 MB, which has no EDD.
     Floppy,
+    /// An IDE CD.
+    Cd,
 }
 
 /// A machine for Bochs to play.
@@ -73,6 +75,7 @@ impl Machine {
                 };
                 format!("ata0-master: type=disk, path={IMAGE}, mode=flat, {geometry}\nboot: disk")
             }
+            Drive::Cd => format!("ata0-master: type=cdrom, path={IMAGE}, status=inserted\nboot: cdrom"),
             Drive::Floppy => format!("floppya: 1_44={IMAGE}, status=inserted\nboot: floppy"),
         };
         // Time is told by instructions: the fewer make up a second, the shorter is the wait for a floppy.

@@ -6,6 +6,7 @@ mod bench;
 mod bochs;
 mod boot;
 mod booted;
+mod cd;
 mod commands;
 mod damaged;
 mod defects;
@@ -27,6 +28,7 @@ mod linked;
 mod migrated;
 mod new;
 mod other_loaders;
+mod partition;
 mod parts;
 mod protocol;
 mod ramdisk;
@@ -170,6 +172,8 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         faults_image::tests(),
         faults_machine::tests(),
         other_loaders::tests(),
+        cd::tests(),
+        partition::tests(),
         random::tests(options.flips.unwrap_or(if options.thorough { 1000 } else { 32 }), options.seed),
         commands::tests(),
         formats::tests(),

@@ -12,7 +12,7 @@ use super::kernel::reclaiming;
 use super::parts::Scene;
 use crate::bare_metal::read;
 use crate::bochs::{self, Bochs, Drive, Machine};
-use crate::image::DiskImage;
+use crate::image::{DiskImage, Medium};
 use crate::interrupt;
 use anyhow::{Result, anyhow, ensure};
 use std::fs;
@@ -47,6 +47,24 @@ pub(crate) fn tests() -> Vec<Test> {
         let test = move |scene: &Scene| says_hello(scene, &scene.parts.kernel_release, machine);
         tests.push(Test::new(format!("bochs::{name}"), test));
     }
+    for (name, drive) in [("cd", Drive::Cd), ("cd_as_a_disk", Drive::Disk), ("cd_as_a_floppy", Drive::Floppy)]
+    {
+        tests.push(Test::new(format!("bochs::{name}"), move |scene| {
+            let image = scene.image_for(Medium::Cd, &read(&scene.parts.kernel_release)?)?;
+            says_in_both(scene, &image, Machine { drive, ..Machine::default() }, "Hello World!")
+        }));
+    }
+    tests.push(Test::new("bochs::damaged_stage2_on_cd", |scene| {
+        let mut image = scene.image_for(Medium::Cd, &read(&scene.parts.kernel_release)?)?;
+        let range = image.range("stage2")?;
+        image.bytes_mut()[(range.start + range.end) / 2] ^= 0x10;
+        says_in_both(scene, &image, Machine { drive: Drive::Cd, ..Machine::default() }, "stage2 damaged")
+    }));
+    tests.push(Test::new("bochs::partition", |scene| {
+        let mut image = scene.image_for(Medium::Partition, &read(&scene.parts.kernel_release)?)?;
+        *image.bytes_mut() = super::partition::small_disk(scene, &image)?;
+        says_in_both(scene, &image, Machine::default(), "Hello World!")
+    }));
     for kernel in [
         "entry_state",
         "machine_state",

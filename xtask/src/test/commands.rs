@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 pub(crate) fn tests() -> Vec<Test> {
     vec![
         Test::new("commands::same_input_gives_same_image", same_input_gives_same_image),
+        Test::new("commands::same_input_gives_same_cd", same_input_gives_same_cd),
+        Test::new("commands::partition_of_a_cd_is_refused", partition_of_a_cd_is_refused),
         Test::new("commands::clean_build_gives_same_image", clean_build_gives_same_image).slow(),
         Test::new("commands::image_beside_a_kernel_with_spaces", image_beside_a_kernel_with_spaces),
         Test::new("commands::start_in_any_folder", start_in_any_folder),
@@ -49,6 +51,29 @@ fn same_input_gives_same_image(scene: &Scene) -> Result<()> {
     succeed(scene.xtask().args(["image", "-o", "first.img"]))?;
     succeed(scene.xtask().args(["image", "-o", "second.img"]))?;
     same_bytes(scene)
+}
+
+/// The end of its name says what it is; it boots from either kind of drive.
+fn same_input_gives_same_cd(scene: &Scene) -> Result<()> {
+    let kernel = tutorial(scene);
+    for options in [&["-o", "first.img", "--format", "iso"][..], &["-o", "second.iso"]] {
+        succeed(scene.xtask().args(["image", "--kernel"]).arg(&kernel).args(options))?;
+    }
+    fs::rename(scene.folder().join("second.iso"), scene.folder().join("second.img"))?;
+    same_bytes(scene)?;
+    let identifier = fs::read(scene.folder().join("first.img"))?[16 * 2048 + 1..][..5].to_vec();
+    ensure!(identifier == *b"CD001", "no CD: {identifier:?}");
+    Ok(())
+}
+
+/// Nothing is left behind.
+fn partition_of_a_cd_is_refused(scene: &Scene) -> Result<()> {
+    let output = child::output(scene.xtask().args(["image", "--in-partition", "-o", "disk.iso"]))?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(1), "{}", output.status);
+    ensure!(told.contains("error: --in-partition makes what is written to a partition as it is"), "{told}");
+    ensure!(!scene.folder().join("disk.iso").exists(), "an image was left behind");
+    Ok(())
 }
 
 /// All of it compiled anew, into another folder.

@@ -7,7 +7,7 @@ use crate::bare_metal::read;
 use crate::guest::Machine;
 use crate::image::DiskImage;
 use anyhow::Result;
-use layout::{DESCRIPTOR_LBA, DESCRIPTOR_OFFSET, DESCRIPTOR_SECTORS};
+use layout::{DESCRIPTOR_LBA, DESCRIPTOR_OFFSET, DESCRIPTOR_SECTOR_LEN, DESCRIPTOR_SECTORS};
 use std::time::Duration;
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -25,6 +25,12 @@ pub(crate) fn tests() -> Vec<Test> {
         descriptor("all_sectors", DESCRIPTOR_SECTORS, |_| u16::MAX, "stage2 read error "),
         descriptor("other_lba", DESCRIPTOR_LBA, |found| found + 1, "stage2 damaged"),
         descriptor("lba_beyond_the_end", DESCRIPTOR_LBA, |found| found | 1 << 15, "stage2 read error "),
+        descriptor(
+            "other_sector_len",
+            DESCRIPTOR_SECTOR_LEN,
+            |_| 4096,
+            "boot error E15: drive 80h has sectors of 4096 bytes, expected 512 or 2048",
+        ),
         flipped("stage2", "stage2 damaged"),
         flipped("header", "boot error E21: "),
         flipped("kernel", "boot error E25: "),

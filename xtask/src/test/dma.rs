@@ -70,7 +70,8 @@ fn image(scene: &Scene, disk_dma: bool) -> Result<DiskImage> {
     kernel_with_ramdisk(scene, "ramdisk", LEN, KernelConfig { disk_dma, ..KernelConfig::DEFAULT })
 }
 
-fn says_dma(booted: &mut Booted, expected: bool) -> Result<()> {
+/// Makes sure that the loader has said so, or has not.
+pub(super) fn says_dma(booted: &mut Booted, expected: bool) -> Result<()> {
     let found = booted.serial().contains(BY_DMA);
     ensure!(found == expected, booted.failure(&format!("read by DMA: {found}, expected {expected}")));
     Ok(())

@@ -528,14 +528,20 @@ pub(super) fn boot_on(
     map: Option<&[Reported]>,
     machine: Machine,
 ) -> Result<Booted> {
-    const FLOPPY_LEN: usize = 1_474_560;
     /// stage1 asks before each read, which ends where ISA DMA has to.
     const STAGE1_READ_LEN: u32 = SEGMENT_LEN - STAGE2_ADDR % SEGMENT_LEN;
-    let mut floppy = scene.parts.odd_bios.clone();
     if manners.edd_answers == TO_STAGE1 {
         let reads = image.range("stage2")?.len().div_ceil(STAGE1_READ_LEN as usize);
         manners.edd_answers = u8::try_from(reads)?;
     }
+    let arguments = [odd_bios(scene, manners, map)?, machine.arguments].concat();
+    scene.boot(image, Machine { arguments, ..machine })
+}
+
+/// What attaches the odd BIOS to a machine, before its disk.
+pub(super) fn odd_bios(scene: &Scene, mut manners: Manners, map: Option<&[Reported]>) -> Result<Vec<String>> {
+    const FLOPPY_LEN: usize = 1_474_560;
+    let mut floppy = scene.parts.odd_bios.clone();
     if let Some(map) = map {
         manners.entries = u16::try_from(map.len())?.into();
     }
@@ -554,7 +560,5 @@ pub(super) fn boot_on(
     fs::write(&path, floppy)?;
     let file = escape_commas(path.to_str().context("a path that is not UTF-8")?);
     let drive = format!("format=raw,snapshot=on,if=floppy,file={file}");
-    let floppy = ["-drive".to_owned(), drive, "-boot".to_owned(), "a".to_owned()];
-    let arguments = [&floppy[..], &machine.arguments].concat();
-    scene.boot(image, Machine { arguments, ..machine })
+    Ok(["-drive".to_owned(), drive, "-boot".to_owned(), "a".to_owned()].to_vec())
 }

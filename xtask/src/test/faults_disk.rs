@@ -101,7 +101,7 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 #[derive(Clone, Copy)]
-enum Passing {
+pub(super) enum Passing {
     No,
     AfterOneRead,
 }
@@ -119,6 +119,17 @@ pub(super) fn unreadable_once(scene: &Scene, image: &DiskImage, lba: u64) -> Res
 }
 
 fn boot_with_fault(scene: &Scene, image: &DiskImage, lba: u64, passing: Passing) -> Result<Booted> {
+    boot_with_fault_on(scene, image, lba, passing, Machine::default())
+}
+
+/// The same on another machine; the sector is one of 512 bytes.
+pub(super) fn boot_with_fault_on(
+    scene: &Scene,
+    image: &DiskImage,
+    lba: u64,
+    passing: Passing,
+    machine: Machine,
+) -> Result<Booted> {
     let once = matches!(passing, Passing::AfterOneRead);
     let disk = scene.folder().join("disk.img");
     fs::write(&disk, image.bytes())?;
@@ -128,7 +139,7 @@ fn boot_with_fault(scene: &Scene, image: &DiskImage, lba: u64, passing: Passing)
     let disk = json!({ "driver": "raw", "file": faulty });
     // QEMU takes this where it takes a file's name.
     let image = PathBuf::from(format!("json:{disk}"));
-    Booted::start(Machine { image, ..Machine::default() })
+    Booted::start(Machine { image, ..machine })
 }
 
 /// A floppy's geometry says what it could hold: what is missing is found when it is read.

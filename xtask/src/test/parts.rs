@@ -4,12 +4,13 @@ use super::booted::Booted;
 use super::run_folder::RunFolder;
 use crate::bare_metal::{
     ACPI_KERNEL, API_KERNEL, BACKTRACE_KERNEL_ANYWHERE, Builder, FOREIGN_KERNEL, FOREIGN_KERNEL_ANYWHERE,
-    KERNEL, ODD_BIOS, Profile, RECURSIVE_KERNEL, STAGE_FOLDER, TEST_KERNELS, TUTORIAL_KERNEL, both, read,
+    KERNEL, ODD_BIOS, PARTITION_MBR, Profile, RECURSIVE_KERNEL, STAGE_FOLDER, TEST_KERNELS, TUTORIAL_KERNEL,
+    both, read,
 };
 use crate::checkout::Checkout;
 use crate::flatten::flatten;
 use crate::guest::Machine;
-use crate::image::{self, DiskImage, Image, Stages};
+use crate::image::{self, DiskImage, Image, Medium, Stages};
 use crate::interrupt;
 use crate::project::Boot;
 use crate::temporary::TemporaryFolder;
@@ -30,6 +31,8 @@ pub(crate) struct Parts {
     pub(crate) stage2_elf: Vec<u8>,
     /// The boot program that makes the BIOS an odd one.
     pub(crate) odd_bios: Vec<u8>,
+    /// The boot sector of a disk whose active partition is booted.
+    pub(crate) partition_mbr: Vec<u8>,
     /// Our kernel, by profile.
     pub(crate) kernel_dev: PathBuf,
     pub(crate) kernel_release: PathBuf,
@@ -67,10 +70,12 @@ impl Parts {
             || -> Result<_> {
                 let stages = builder.stages()?;
                 let odd_bios = builder.stage(&ODD_BIOS, STAGE_FOLDER)?;
+                let partition_mbr = builder.stage(&PARTITION_MBR, STAGE_FOLDER)?;
                 let foreign = builder.kernels(&FOREIGN_KERNEL_ANYWHERE, Profile::Release)?;
                 Ok((
                     stages,
                     odd_bios,
+                    partition_mbr,
                     foreign,
                     builder.kernels(&BACKTRACE_KERNEL_ANYWHERE, Profile::Release)?,
                 ))
@@ -88,7 +93,7 @@ impl Parts {
                 ])
             },
         );
-        let ([stage1, stage2], odd_bios, foreign_kernels_anywhere, test_kernels_anywhere) = stages?;
+        let (stages, odd_bios, partition_mbr, foreign_kernels_anywhere, test_kernels_anywhere) = stages?;
         let [
             kernel_dev,
             kernel_release,
@@ -100,9 +105,11 @@ impl Parts {
             acpi_kernel,
         ] = kernels?;
         Ok(Self {
-            stages: Stages::flatten(&stage1, &stage2)?,
-            stage2_elf: stage2,
+            stages: Stages::flatten(&stages)?,
+            stage2_elf: stages.stage2,
             odd_bios: flatten(&odd_bios, 0, u32::try_from(odd_bios::LEN)?).context("odd-bios")?,
+            partition_mbr: flatten(&partition_mbr, layout::BIOS_DATA_END, layout::SECTOR_LEN)
+                .context("partition-mbr")?,
             kernel_dev,
             kernel_release,
             test_kernels,
@@ -158,6 +165,12 @@ impl Scene {
         image::check_kernel(kernel, &KernelConfig::DEFAULT)?;
         let boot = Boot { command_line: command_line.to_owned(), ..Boot::default() };
         image::image(&self.parts.stages, kernel, &boot)
+    }
+
+    /// The same for another medium.
+    pub(crate) fn image_for(&self, medium: Medium, kernel: &[u8]) -> Result<DiskImage> {
+        image::check_kernel(kernel, &KernelConfig::DEFAULT)?;
+        image::image_for(medium, &self.parts.stages, kernel, &Boot::default())
     }
 
     /// An image of a kernel that asks for something.

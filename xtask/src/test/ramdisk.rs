@@ -5,7 +5,7 @@ use super::commands::succeed;
 use super::parts::Scene;
 use crate::bare_metal::read;
 use crate::guest::Machine;
-use crate::image::DiskImage;
+use crate::image::{DiskImage, Medium};
 use crate::project::Boot;
 use crate::{child, image};
 use anyhow::{Result, ensure};
@@ -59,11 +59,22 @@ pub(super) fn kernel_with_ramdisk(
     len: usize,
     config: KernelConfig,
 ) -> Result<DiskImage> {
+    kernel_with_ramdisk_for(Medium::Disk, scene, kernel, len, config)
+}
+
+/// The same for another medium.
+pub(super) fn kernel_with_ramdisk_for(
+    medium: Medium,
+    scene: &Scene,
+    kernel: &str,
+    len: usize,
+    config: KernelConfig,
+) -> Result<DiskImage> {
     let path = scene.folder().join("ramdisk");
     fs::write(&path, bytes(len))?;
     let boot = Boot { config, ramdisk: Some(path), command_line: len.to_string(), ..Boot::default() };
     let kernel = read(&scene.parts.test_kernels.join(kernel))?;
-    image::image(&scene.parts.stages, &kernel, &boot)
+    image::image_for(medium, &scene.parts.stages, &kernel, &boot)
 }
 
 fn arrives(scene: &Scene, len: usize, machine: Machine) -> Result<()> {
