@@ -12,6 +12,7 @@ use layout::{SECTOR_LEN, STAGE1_ADDR, STAGE1_LBA, STAGE2_ADDR, STAGE2_LBA, STAGE
 use loader::bundle::{Bundle, Piece};
 use loader::checksum::{checksum, crc32};
 use loader::elf::{headers_len, is_position_independent};
+use loader::int13::Geometry;
 use loader::optional;
 use loader::stage2_descriptor::Stage2Descriptor;
 use std::ops::Range;
@@ -20,7 +21,9 @@ use zerocopy::IntoBytes;
 
 /// Images are padded to whole cylinders of this geometry, the one that BIOSes and emulators assume of a small disk:
 /// a BIOS without EDD reaches whole cylinders only.
-const CYLINDER_SECTORS: u64 = 16 * 63;
+const GEOMETRY: Geometry = Geometry { cylinders: 1024, heads: 16, sectors_per_track: 63 };
+
+const CYLINDER_SECTORS: u64 = GEOMETRY.heads as u64 * GEOMETRY.sectors_per_track as u64;
 
 /// Bytes of the largest ramdisk: as far as its checksum tells what it says it tells.
 const RAMDISK_MAX: u64 = 8 << 30;
@@ -305,14 +308,20 @@ fn partition_table(image_sectors: u64) -> Result<[u8; 64]> {
     /// LBA 1 as head, sector, cylinder, in any geometry with more than one sector a track.
     const START_CHS: [u8; 3] = [0, 2, 0];
     /// "Too far for CHS, use the LBA".
-    const END_CHS: [u8; 3] = [0xfe, 0xff, 0xff];
+    const FAR_CHS: [u8; 3] = [0xfe, 0xff, 0xff];
+    // The geometry of the disk is guessed from this where nobody else tells it, by iPXE above all.
+    let end_chs = GEOMETRY.locate(image_sectors - 1).map_or(FAR_CHS, |(end, _)| {
+        let (cx, dh) = end.to_registers();
+        let [cl, ch] = cx.to_le_bytes();
+        [dh, cl, ch]
+    });
     let sectors = u32::try_from(image_sectors - u64::from(STAGE2_LBA))
         .context("the image is larger than the 2 TiB that a partition table can tell")?;
     let mut table = [0; 64];
     table[0] = ACTIVE;
     table[1..4].copy_from_slice(&START_CHS);
     table[4] = layout::PARTITION_TYPE;
-    table[5..8].copy_from_slice(&END_CHS);
+    table[5..8].copy_from_slice(&end_chs);
     table[8..12].copy_from_slice(&STAGE2_LBA.to_le_bytes());
     table[12..16].copy_from_slice(&sectors.to_le_bytes());
     Ok(table)
@@ -433,6 +442,15 @@ mod tests {
         }
         assert_eq!(image.bytes()[446 + 12..446 + 16], (16 * 63 - 1u32).to_le_bytes());
         assert!(image.bytes().len() - image.range("kernel").unwrap().end >= 150 * 2048);
+    }
+
+    #[test]
+    fn the_partition_tells_the_geometry_as_long_as_it_can() {
+        let end = |cylinders| partition_table(cylinders * CYLINDER_SECTORS).unwrap()[5..8].to_vec();
+        assert_eq!(end(1), [15, 63, 0]);
+        assert_eq!(end(300), [15, 63 | 0x40, 43]);
+        assert_eq!(end(1024), [15, 63 | 0xc0, 255]);
+        assert_eq!(end(1025), [0xfe, 0xff, 0xff]);
     }
 
     #[test]
