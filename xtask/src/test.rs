@@ -23,9 +23,11 @@ mod formats;
 mod framebuffer;
 mod gdb;
 mod high_memory;
+mod http_server;
 mod kernel;
 mod linked;
 mod migrated;
+mod network;
 mod new;
 mod other_loaders;
 mod partition;
@@ -161,6 +163,7 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         ramdisk::tests(),
         dma::tests(),
         high_memory::tests(),
+        network::tests(),
         framebuffer::tests(),
         symbols::tests(),
         desk::tests(),
