@@ -177,6 +177,22 @@ pub enum BootError {
         "E71: stage2's stack overflowed; this is a defect of Doorstep, or of a BIOS that needs more than it should"
     )]
     StackOverflow,
+
+    // E90 to E99: the network.
+    #[error(
+        "E90: no PXE: found {found:08X}h, expected \"!PXE\" or \"PXENV+\"; start this program by a PXE ROM"
+    )]
+    NoPxe { found: u32 },
+    #[error("E91: PXE service {service:02X}h failed: status {status:02X}h ({})", pxe_status(*.status))]
+    PxeService { service: u16, status: u16 },
+    #[error(
+        "E92: DHCP names no program, by whose name to find the bundle: found {found} bytes, expected 1 to 120"
+    )]
+    NoProgramName { found: u64 },
+    #[error(
+        "E93: {found} KiB of conventional memory, expected {expected}: other option ROMs or the network's leave too little"
+    )]
+    ConventionalMemory { found: u16, expected: u16 },
 }
 
 /// The name of an exception (Intel SDM volume 3, table 6-1).
@@ -213,6 +229,8 @@ pub enum Purpose {
     PageTables,
     /// What is handed to the kernel.
     BootInfo,
+    /// The bundle, where it is fetched to.
+    Bundle,
     /// The ramdisk.
     Ramdisk,
     /// The kernel's symbols.
@@ -230,6 +248,7 @@ impl fmt::Display for Purpose {
             Self::Stack => "stack",
             Self::PageTables => "page tables",
             Self::BootInfo => "boot info",
+            Self::Bundle => "bundle",
             Self::Ramdisk => "ramdisk",
             Self::Symbols => "symbols",
             Self::FirstMib => "first MiB",
@@ -268,6 +287,19 @@ fn disk_status(status: u8) -> &'static str {
         0xaa => "drive not ready",
         0xbb => "undefined error",
         0xe0 => "status error",
+        _ => "unknown",
+    }
+}
+
+/// The meaning of a status of PXE's services (PXE specification 2.1, appendix A).
+fn pxe_status(status: u16) -> &'static str {
+    match status {
+        0x11 | 0x30 => "no answer to ARP",
+        0x32 | 0x35 => "time-out",
+        0x36 => "error told by the server",
+        0x3b => "file not found: put it beside this program",
+        0x3c => "access denied",
+        0x3f => "packet too long",
         _ => "unknown",
     }
 }

@@ -24,6 +24,7 @@ pub mod notes;
 pub mod optional;
 pub mod paging;
 pub mod plan;
+pub mod pxe;
 pub mod reader;
 pub mod relocate;
 pub mod stage2_descriptor;

@@ -6,7 +6,7 @@ use crate::bundle::PieceKind;
 impl BootError {
     /// One of each error, by number, with values as they occur.
     #[must_use]
-    pub const fn examples() -> [Self; 52] {
+    pub const fn examples() -> [Self; 56] {
         const CODE: u64 = 0xffff_ffff_8020_0000;
         const WINDOW: u64 = 0xffff_8000_0000_0000;
         [
@@ -80,6 +80,10 @@ impl BootError {
             Self::AlreadyMapped { what: Purpose::PhysicalMemory, found: WINDOW },
             Self::Exception { vector: 13, eip: 0x9a3c, error_code: 0x18 },
             Self::StackOverflow,
+            Self::NoPxe { found: 0 },
+            Self::PxeService { service: 0x20, status: 0x3b },
+            Self::NoProgramName { found: 0 },
+            Self::ConventionalMemory { found: 300, expected: 320 },
         ]
     }
 }

@@ -17,6 +17,7 @@ mod load;
 mod notes;
 mod paging;
 mod plan;
+mod pxe;
 mod reader;
 mod support;
 
