@@ -70,17 +70,17 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
     }
     a20::open()?;
     bios::memory_map::fetch(reports)?;
+    source::report(&source.place, reports)?;
     e820::overlay(reports, regions);
     println!("memory: {} KiB usable", e820::usable_len(regions) / 1024);
     pass(milestones, MilestoneId::MACHINE_KNOWN);
 
     // What is to be booted.
     let mut reader = source::open(source)?;
-    let bundle = Bundle::read(&mut reader, source.bundle_lba)?;
-    reader.sectors().bios().check_size(reader.end_lba(bundle.len))?;
+    let bundle = Bundle::read(&mut reader, source.place)?;
+    reader.check_size(bundle.len)?;
     if bundle.config.disk_dma {
-        let sectors = layout::BUNDLE_HEADER_LEN / source.sector_len;
-        reader.sectors_mut().use_dma(source.bundle_lba, sectors.into());
+        reader.use_dma();
     }
     // SAFETY: what is written through it goes to frames that are taken first, and to the place for the headers.
     let mut memory = unsafe { IdentityMemory::new() };
@@ -129,7 +129,7 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
     )?;
     load::load_besides(&mut reader, &mut memory, &mut frames, &bundle, plan.window_addr, &mut parts)?;
     pass(milestones, MilestoneId::KERNEL_LOADED);
-    println!("kernel: {} bytes from drive {:02X}h", bundle.kernel.len, source.drive);
+    println!("kernel: {} bytes from {source}", bundle.kernel.len);
 
     // What the kernel will see.
     // SAFETY: paging is off, and frames that were taken for tables are used for nothing else.
@@ -167,7 +167,7 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
     if let Some(template) = loaded.kernel.tls {
         parts.tls_template = template;
     }
-    if let Some(size) = reader.sectors().bios().size() {
+    if let Some(size) = reader.drive_size() {
         parts.drive_size = size;
     }
     if let Some(clock) = bios::clock::read() {

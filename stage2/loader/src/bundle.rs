@@ -16,7 +16,7 @@
 
 use crate::checksum::checksum;
 use crate::error::{BootError, Result};
-use crate::reader::{Reader, read_exactly};
+use crate::reader::{Place, Reader, read_exactly};
 use alloc::boxed::Box;
 use boot_info::{AddressWish, FramebufferWish, KernelConfig, Protocol};
 use core::fmt;
@@ -167,28 +167,28 @@ const _: () = {
 };
 
 impl Bundle {
-    /// Reads the header from its source. `lba` tells where that is, for messages.
+    /// Reads the header from its source. `place` tells where that is, for messages.
     ///
     /// # Errors
-    /// E11 to E13 from the source, and what [`Self::parse`] says.
+    /// E11 to E13 and E16 from the source, and what [`Self::parse`] says.
     // A stack frame of its own: stage2 is smaller for it, and gdb shows it by name.
     #[inline(never)]
-    pub fn read(reader: &mut impl Reader, lba: u64) -> Result<Self> {
+    pub fn read(reader: &mut impl Reader, place: Place) -> Result<Self> {
         let mut bytes = [0; layout::BUNDLE_HEADER_LEN as usize];
         read_exactly(reader, 0, &mut bytes)?;
-        Self::parse(lba, &bytes)
+        Self::parse(place, &bytes)
     }
 
-    /// Reads the bundle's header, which lies at `lba`.
+    /// Reads the bundle's header, which lies at `place`.
     ///
     /// # Errors
     /// `BundleMissing` without the magic number, `BundleDamaged` when the checksum does not fit, `BundleVersion` for
     /// another version, `BundleField` for a value that no bundle of ours has, `UnknownPiece` for a required piece of a
     /// later loader, `PieceCount` without one kernel.
-    pub fn parse(lba: u64, bytes: &HeaderBytes) -> Result<Self> {
+    pub fn parse(place: Place, bytes: &HeaderBytes) -> Result<Self> {
         let raw: &RawHeader = zerocopy::transmute_ref!(bytes);
         if raw.magic != MAGIC {
-            return Err(BootError::BundleMissing { lba, found: u64::from_be_bytes(raw.magic) }.into());
+            return Err(BootError::BundleMissing { place, found: u64::from_be_bytes(raw.magic) }.into());
         }
         let found = checksum(&bytes[..CHECKED_LEN]);
         if found != raw.checksum.get() {
@@ -287,7 +287,7 @@ impl Bundle {
         raw.piece_count = U32::new(count.try_into().unwrap_or(u32::MAX));
         let mut bytes = zerocopy::transmute!(raw);
         reseal(&mut bytes);
-        Self::parse(0, &bytes)?;
+        Self::parse(Place::at_lba(0), &bytes)?;
         Ok(bytes)
     }
 

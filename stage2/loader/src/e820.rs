@@ -11,9 +11,9 @@ use zerocopy::{FromBytes, IntoBytes};
 /// Entries that a BIOS may report at most; real ones stay well below 128.
 pub const ENTRIES_MAX: usize = 256;
 
-/// Regions that can be overlaid: the BIOS's entries, and what the loader adds (page 0, EBDA, its own memory, and the
-/// framebuffer).
-pub const REPORTS_MAX: usize = ENTRIES_MAX + 4;
+/// Regions that can be overlaid: the BIOS's entries, and what the loader adds (page 0, EBDA, its own memory, a bundle in
+/// memory, and the framebuffer).
+pub const REPORTS_MAX: usize = ENTRIES_MAX + 5;
 
 /// Regions that can result: the reports' ends part memory into fewer than twice as many ranges, and every second one may
 /// be usable with a part of a page cut off at each end. Besides, [`crate::frames`] may take memory out of the middle of

@@ -7,6 +7,7 @@
 mod examples;
 
 use crate::bundle::PieceKind;
+use crate::reader::Place;
 use alloc::boxed::Box;
 use core::fmt;
 use thiserror::Error;
@@ -37,7 +38,7 @@ pub enum BootError {
     #[error("E05: memory map too long: more than {expected} entries")]
     MemoryMapTooLong { expected: usize },
 
-    // E10 to E19: the disk.
+    // E10 to E19: the disk, or what takes its place.
     #[error("E10: drive {drive:02X}h has no geometry: INT 13h AH=08h status {status:02X}h ({}), {sectors} sectors a track; expected EDD or CHS", disk_status(*.status))]
     NoGeometry { drive: u8, status: u8, sectors: u32 },
     #[error("E11: LBA {lba} is out of reach of CHS, which ends at LBA {expected}; expected a BIOS with EDD")]
@@ -51,10 +52,12 @@ pub enum BootError {
 
     #[error("E15: drive {drive:02X}h has sectors of {found} bytes, expected 512 or 2048; use another drive")]
     SectorLength { drive: u8, found: u32 },
+    #[error("E16: bundle cut off: {found} bytes are in memory, expected {expected}; is it the whole file?")]
+    BundleCutOff { found: u64, expected: u64 },
 
     // E20 to E29: the bundle.
-    #[error("E20: no bundle at LBA {lba}: found {found:016X}h, expected \"DOORBNDL\"; write the image again")]
-    BundleMissing { lba: u64, found: u64 },
+    #[error("E20: no bundle at {place}: found {found:016X}h, expected \"DOORBNDL\"; write the image again")]
+    BundleMissing { place: Place, found: u64 },
     #[error(
         "E21: bundle's header damaged: checksum {found:016X}h, expected {expected:016X}h; write the image again"
     )]

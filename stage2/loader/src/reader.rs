@@ -4,18 +4,64 @@
 //! Most media have sectors: for those there is [`SectorReader`], which needs no more than [`Sectors`].
 
 use crate::error::{BootError, Result};
+use core::fmt;
 
 /// Where the bundle lies. Whoever enters stage2 fills it in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BootSource {
-    /// The BIOS's number of the drive.
+    /// The BIOS's number of the drive that the machine was booted from.
     pub drive: u8,
-    /// The sector that the bundle begins with.
-    pub bundle_lba: u64,
-    /// Bytes in a sector of the drive.
-    pub sector_len: u32,
+    /// Where the bundle is.
+    pub place: Place,
     /// Whether all of stage2 was loaded, with its optional part.
     pub is_stage2_whole: bool,
+}
+
+/// A place that a bundle can be at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On the drive.
+    Drive {
+        /// The sector that the bundle begins with.
+        bundle_lba: u64,
+        /// Bytes in a sector of the drive.
+        sector_len: u32,
+    },
+    /// In memory, where another loader has put it.
+    Memory {
+        /// Physical address of the first byte.
+        addr: u32,
+        /// Number of bytes that are there, of which none lies beyond 4 GiB.
+        len: u32,
+    },
+}
+
+impl Place {
+    /// The one on a drive with sectors of 512 bytes.
+    #[must_use]
+    pub const fn at_lba(bundle_lba: u64) -> Self {
+        Self::Drive { bundle_lba, sector_len: layout::SECTOR_LEN }
+    }
+}
+
+/// Where the bundle begins.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Drive { bundle_lba, .. } => write!(f, "LBA {bundle_lba}"),
+            Self::Memory { addr, .. } => write!(f, "address {addr:#x}"),
+        }
+    }
+}
+
+/// What is read.
+impl fmt::Display for BootSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place {
+            Place::Drive { .. } => write!(f, "drive {:02X}h", self.drive),
+            Place::Memory { .. } => f.write_str("memory"),
+        }
+    }
 }
 
 /// Makes sure that a sector has a length that the loader can work with. To be called wherever one is told.
@@ -111,6 +157,11 @@ impl<S: Sectors> SectorReader<S> {
     /// The sectors, to choose how they are read.
     pub fn sectors_mut(&mut self) -> &mut S {
         &mut self.sectors
+    }
+
+    /// The LBA of the bundle's first sector.
+    pub fn bundle_lba(&self) -> u64 {
+        self.bundle_lba
     }
 
     /// The LBA one past a bundle of `len` bytes.

@@ -8,7 +8,7 @@
 use crate::optional_part;
 use crate::protected_mode::{CODE32, GDT_POINTER};
 use core::arch::global_asm;
-use loader::reader::BootSource;
+use loader::reader::{BootSource, Place};
 use loader::stage2_descriptor::Stage2Descriptor;
 use x86_64::registers::control::Cr0Flags;
 
@@ -26,8 +26,10 @@ extern "C" fn enter(drive: u8) -> ! {
     let descriptor = descriptor();
     crate::stage2_main(BootSource {
         drive,
-        bundle_lba: descriptor.bundle_lba(),
-        sector_len: descriptor.sector_len.get().into(),
+        place: Place::Drive {
+            bundle_lba: descriptor.bundle_lba(),
+            sector_len: descriptor.sector_len.get().into(),
+        },
         is_stage2_whole: optional_part::is_loaded(descriptor.stage2_len()),
     })
 }

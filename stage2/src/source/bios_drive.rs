@@ -5,7 +5,7 @@ use crate::bios::{self, BiosRegisters, INT_DISK, far_pointer};
 use crate::{a20, protected_mode};
 use boot_info::DriveSize;
 use loader::int13::{DiskAddressPacket, DriveParameters, Geometry};
-use loader::reader::{BootSource, Sectors, check_sector_len};
+use loader::reader::{Sectors, check_sector_len};
 use loader::{BootError, Result};
 
 /// Reads are tried this often, with a reset of the drive in between.
@@ -44,9 +44,8 @@ impl BiosDrive {
     ///
     /// # Errors
     /// `NoGeometry` when there is neither EDD nor a geometry; `SectorLength`.
-    pub(crate) fn open(source: &BootSource) -> Result<Self> {
-        let drive = source.drive;
-        let sector_len = check_sector_len(drive, source.sector_len)?;
+    pub(crate) fn open(drive: u8, sector_len: u32) -> Result<Self> {
+        let sector_len = check_sector_len(drive, sector_len)?;
         // A BIOS that boots a CD reads it by packets, whether or not it says so.
         if sector_len == layout::SECTOR_LEN && !has_edd(drive) {
             return Ok(Self { drive, sector_len, sectors: None, access: Access::Chs(geometry(drive)?) });

@@ -6,7 +6,7 @@ use super::ide;
 use crate::console::println;
 use loader::Result;
 use loader::ide::{Fault, IdeDisk};
-use loader::reader::{BootSource, Sectors};
+use loader::reader::Sectors;
 
 /// A drive, and the ways to read it.
 pub(crate) struct Drive {
@@ -20,8 +20,8 @@ impl Drive {
     ///
     /// # Errors
     /// As [`BiosDrive::open`].
-    pub(super) fn open(source: &BootSource) -> Result<Self> {
-        Ok(Self { bios: BiosDrive::open(source)?, dma: None })
+    pub(super) fn open(drive: u8, sector_len: u32) -> Result<Self> {
+        Ok(Self { bios: BiosDrive::open(drive, sector_len)?, dma: None })
     }
 
     /// What the BIOS knows of it.
@@ -29,11 +29,13 @@ impl Drive {
         &self.bios
     }
 
-    /// Reads by the disk's controller from now on, if the start of the bundle is the same that way: its first `sectors`, which
-    /// begin at `lba`, are in the bounce buffer.
+    /// Reads by the disk's controller from now on, if the start of the bundle is the same that way: its header, which begins at
+    /// `lba`, is in the bounce buffer.
     // Not inlined: stage2 is smaller for it.
     #[inline(never)]
-    pub(crate) fn use_dma(&mut self, lba: u64, sectors: u64) {
+    pub(crate) fn use_dma(&mut self, lba: u64) {
+        // Of disks; others are not read this way.
+        let sectors = u64::from(layout::BUNDLE_HEADER_LEN / layout::SECTOR_LEN);
         if self.sector_len() == layout::SECTOR_LEN {
             self.dma = ide::find(&self.bios.parameters());
         }

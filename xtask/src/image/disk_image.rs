@@ -340,6 +340,7 @@ fn to_index(number: u32) -> usize {
 mod tests {
     use super::*;
     use boot_info::{FramebufferWish, Protocol};
+    use loader::reader::Place;
     use zerocopy::FromBytes;
 
     fn stages() -> Stages {
@@ -357,7 +358,7 @@ mod tests {
         assert_eq!(bytes[layout::DESCRIPTOR_OFFSET as usize..][4..10], [1, 0, 0, 0, 3, 0]);
         assert_eq!(image.range("header").unwrap(), 4 * 512..8 * 512);
         let header = bytes[image.range("header").unwrap()].try_into().unwrap();
-        let bundle = Bundle::parse(4, &header).unwrap();
+        let bundle = Bundle::parse(Place::at_lba(4), &header).unwrap();
         assert_eq!((bundle.kernel.offset, bundle.kernel.len), (8192, 1000));
         assert_eq!(bundle.kernel.checksum, checksum(&[7; 1000]));
         assert_eq!(bundle.len, 8192 + 1000);

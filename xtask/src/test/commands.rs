@@ -10,6 +10,7 @@ use crate::{checkout, guest, interrupt, output};
 use anyhow::{Context, Result, bail, ensure};
 use boot_info::KernelConfig;
 use loader::bundle::Bundle;
+use loader::reader::Place;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
@@ -268,7 +269,7 @@ fn what_is_not_to_be_mapped(scene: &Scene) -> Result<()> {
         let first = sectors.iter().position(|sector| sector.starts_with(b"DOORBNDL")).context("no bundle")?;
         let header = image[512 * first..].first_chunk().context("no header")?;
         let expected = KernelConfig { map_physical_memory, map_first_mib, ..KernelConfig::DEFAULT };
-        let found = Bundle::parse(0, header)?.config;
+        let found = Bundle::parse(Place::at_lba(0), header)?.config;
         ensure!(found == expected, "{line:?} {options:?}: found {found:?}, expected {expected:?}");
     }
     Ok(())

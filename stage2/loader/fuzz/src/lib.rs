@@ -24,6 +24,7 @@ use loader::frames::Frames;
 use loader::load::{LoadedKernel, PhysicalMemory, load_besides, load_command_line};
 use loader::paging::PagingFeatures;
 use loader::plan::{Machine, is_window_addr};
+use loader::reader::Place;
 use loader::relocate::relocate;
 use loader::vbe::ModeInfo;
 use loader::{BootError, e820};
@@ -99,7 +100,7 @@ pub fn bundle(bytes: &[u8]) {
 }
 
 fn check_header(header: &HeaderBytes) {
-    match Bundle::parse(1, header) {
+    match Bundle::parse(Place::at_lba(1), header) {
         Ok(bundle) => check_bundle(&bundle),
         Err(error) => check_error(&error),
     }
@@ -256,7 +257,7 @@ fn boot(
     let is_damaged = |piece: &Piece| {
         told.flipped.is_some_and(|index| (piece.offset..piece.offset + piece.len).contains(&(index as u64)))
     };
-    let bundle = Bundle::read(source, lba)?;
+    let bundle = Bundle::read(source, Place::at_lba(lba))?;
     check_bundle(&bundle);
     assert!(
         told.flipped.is_none_or(|index| index >= layout::BUNDLE_HEADER_LEN as usize),

@@ -2,11 +2,12 @@
 
 use super::{BootError, Purpose};
 use crate::bundle::PieceKind;
+use crate::reader::Place;
 
 impl BootError {
     /// One of each error, by number, with values as they occur.
     #[must_use]
-    pub const fn examples() -> [Self; 56] {
+    pub const fn examples() -> [Self; 57] {
         const CODE: u64 = 0xffff_ffff_8020_0000;
         const WINDOW: u64 = 0xffff_8000_0000_0000;
         [
@@ -21,7 +22,8 @@ impl BootError {
             Self::DiskReadShort { lba: 2051, found: 12, expected: 127 },
             Self::DiskTooSmall { found: 2880, expected: 33_072 },
             Self::SectorLength { drive: 0x80, found: 4096 },
-            Self::BundleMissing { lba: 65, found: 0 },
+            Self::BundleCutOff { found: 4096, expected: 188_416 },
+            Self::BundleMissing { place: Place::at_lba(65), found: 0 },
             Self::BundleDamaged { found: 0x4edf_14e9_2864_86d1, expected: 0x4edf_14e9_2864_86d2 },
             Self::BundleVersion { found: 3, expected: 2 },
             Self::BundleField {

@@ -10,11 +10,12 @@ use boot_info::{AddressWish, FramebufferWish, KernelConfig};
 use loader::BootError;
 use loader::bundle::{Bundle, COMMAND_LINE_MAX, HeaderBytes, PIECES_MAX, Piece, PieceKind, reseal};
 use loader::checksum::checksum;
+use loader::reader::Place;
 use proptest::prelude::*;
 
 const PAGE: u64 = layout::PAGE_LEN as u64;
 const GIB: u64 = 1 << 30;
-const LBA: u64 = 5;
+const PLACE: Place = Place::at_lba(5);
 
 /// The numbers in the header, at the places that bundle.rs tells. Those of pieces are for [`field::in_piece`].
 mod field {
@@ -112,7 +113,7 @@ fn with(changes: &[(Field, u64)]) -> loader::Result<Bundle> {
     let mut bytes = plain().to_header().unwrap();
     changes.iter().for_each(|&(field, value)| set(&mut bytes, field, value));
     reseal(&mut bytes);
-    Bundle::parse(LBA, &bytes)
+    Bundle::parse(PLACE, &bytes)
 }
 
 proptest! {
@@ -122,7 +123,7 @@ proptest! {
     fn what_is_written_is_what_is_read(seed in any::<[u64; 6]>()) {
         let bundle = bundle(seed);
         let header = bundle.to_header().map_err(|error| TestCaseError::fail(error.to_string()))?;
-        prop_assert_eq!(Bundle::parse(LBA, &header), Ok(bundle));
+        prop_assert_eq!(Bundle::parse(PLACE, &header), Ok(bundle));
         check_bundle(&bundle);
     }
 
@@ -131,7 +132,7 @@ proptest! {
         let bundle = bundle(seed);
         let medium = Medium::new(&habits, &bundle.to_header().unwrap(), &FakeMemory::default());
         let mut source = FakeSource::new(&medium, lba);
-        prop_assert_eq!(Bundle::read(&mut source, lba), Ok(bundle));
+        prop_assert_eq!(Bundle::read(&mut source, Place::at_lba(lba)), Ok(bundle));
         let header = Piece { offset: 0, len: layout::BUNDLE_HEADER_LEN.into(), checksum: 0 };
         medium.borrow_mut().check_read_once(&header);
     }
@@ -141,15 +142,16 @@ proptest! {
         let medium = Medium::new(&habits, &plain().to_header().unwrap(), &FakeMemory::default());
         let bad = sector % u64::from(layout::BUNDLE_HEADER_LEN / habits.sector_len.unwrap());
         medium.borrow_mut().bad_sector = Some(bad);
-        let found = Bundle::read(&mut FakeSource::new(&medium, lba), lba);
+        let found = Bundle::read(&mut FakeSource::new(&medium, lba), Place::at_lba(lba));
         prop_assert_eq!(found, Err(BootError::DiskRead { lba: lba + bad, status: 1, tries: 3 }.into()));
     }
 
     #[test]
     fn garbage_is_no_bundle(seed in any::<u64>(), lba in any::<u64>()) {
+        let place = Place::at_lba(lba);
         let bytes = HeaderBytes::try_from(noise(seed, 2048)).unwrap();
         let found = u64::from_be_bytes(*bytes.first_chunk().unwrap());
-        prop_assert_eq!(Bundle::parse(lba, &bytes), Err(BootError::BundleMissing { lba, found }.into()));
+        prop_assert_eq!(Bundle::parse(place, &bytes), Err(BootError::BundleMissing { place, found }.into()));
     }
 
     #[test]
@@ -160,7 +162,7 @@ proptest! {
         let mut bytes = bundle(seed).to_header().unwrap();
         changes.into_iter().for_each(|(offset, byte)| bytes[offset] = byte);
         reseal(&mut bytes);
-        match Bundle::parse(LBA, &bytes) {
+        match Bundle::parse(PLACE, &bytes) {
             Ok(bundle) => check_bundle(&bundle),
             Err(error) => prop_assert!(
                 matches!(
@@ -222,10 +224,10 @@ fn every_flipped_bit_is_refused() {
     for bit in 0..bytes.len() * 8 {
         let mut damaged = bytes;
         damaged[bit / 8] ^= 1 << (bit % 8);
-        let error = Bundle::parse(LBA, &damaged).unwrap_err();
+        let error = Bundle::parse(PLACE, &damaged).unwrap_err();
         let in_magic = bit < 64;
         assert_eq!(
-            matches!(*error, BootError::BundleMissing { lba: LBA, .. }),
+            matches!(*error, BootError::BundleMissing { place: PLACE, .. }),
             in_magic,
             "bit {bit}: {error}"
         );
@@ -238,7 +240,7 @@ fn what_is_found_instead_of_a_bundle_is_told_as_it_lies_there() {
     let mut bytes = plain().to_header().unwrap();
     bytes[..8].copy_from_slice(b"\x7fELF\x02\x01\x01\x00");
     let found = 0x7f45_4c46_0201_0100;
-    assert_eq!(Bundle::parse(9, &bytes), Err(BootError::BundleMissing { lba: 9, found }.into()));
+    assert_eq!(Bundle::parse(PLACE, &bytes), Err(BootError::BundleMissing { place: PLACE, found }.into()));
 }
 
 #[test]
@@ -301,14 +303,14 @@ fn the_order_of_the_pieces_does_not_matter() {
     let (table, entry_len) = (512, 32);
     bytes[table..table + 3 * entry_len].rotate_left(entry_len);
     reseal(&mut bytes);
-    assert_eq!(Bundle::parse(LBA, &bytes), Ok(plain()));
+    assert_eq!(Bundle::parse(PLACE, &bytes), Ok(plain()));
 }
 
 #[test]
 fn a_command_line_fits_up_to_its_last_byte() {
     let command_line = |len| Bundle { command_line: Some(Piece { len, ..plain().kernel }), ..plain() };
     let longest = command_line(4096);
-    assert_eq!(Bundle::parse(LBA, &longest.to_header().unwrap()), Ok(longest));
+    assert_eq!(Bundle::parse(PLACE, &longest.to_header().unwrap()), Ok(longest));
     for found in [4097, 5000, 0x12_1456] {
         let expected = BootError::CommandLineTooLong { found, expected: 4096 };
         assert_eq!(command_line(found).to_header(), Err(expected.into()));
@@ -398,7 +400,7 @@ fn what_could_not_be_read_is_not_written() {
 fn values_at_the_edges_of_what_is_allowed_are_taken() {
     let taken = |bundle: Bundle| {
         let header = bundle.to_header().unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(Bundle::parse(LBA, &header), Ok(bundle));
+        assert_eq!(Bundle::parse(PLACE, &header), Ok(bundle));
     };
     for stack_len in [4096, 64 << 20] {
         taken(Bundle { config: KernelConfig { stack_len, ..KernelConfig::DEFAULT }, ..plain() });
@@ -426,14 +428,14 @@ fn values_at_the_edges_of_what_is_allowed_are_taken() {
 #[test]
 fn a_bundle_without_a_command_line_has_none() {
     let bundle = Bundle { command_line: None, ..plain() };
-    assert_eq!(Bundle::parse(LBA, &bundle.to_header().unwrap()), Ok(bundle));
+    assert_eq!(Bundle::parse(PLACE, &bundle.to_header().unwrap()), Ok(bundle));
 }
 
 #[test]
 fn another_sector_than_the_bundles_first_one_is_told_by_its_lba() {
     let medium = Medium::new(&of_a_disk(), &[0; 2048], &FakeMemory::default());
-    let found = Bundle::read(&mut FakeSource::new(&medium, 99), 99);
-    assert_eq!(found, Err(BootError::BundleMissing { lba: 99, found: 0 }.into()));
+    let found = Bundle::read(&mut FakeSource::new(&medium, 99), Place::at_lba(99));
+    assert_eq!(found, Err(BootError::BundleMissing { place: Place::at_lba(99), found: 0 }.into()));
 }
 
 #[test]

@@ -190,8 +190,8 @@ fn no_list_of_reports_gives_more_regions_than_there_is_room_for() {
 
 #[test]
 fn all_that_is_ever_reported_fits() {
-    // The BIOS's entries; page 0 and the EBDA; the loader's own memory; the framebuffer.
-    let reported = ENTRIES_MAX + 2 + 1 + 1;
+    // The BIOS's entries; page 0 and the EBDA; the loader's own memory; a bundle in memory; the framebuffer.
+    let reported = ENTRIES_MAX + 2 + 1 + 1 + 1;
     let mut reports = Reports::new();
     for _ in 0..reported {
         assert_eq!(report(&mut reports, MemoryRegion::new(0, 1, MemoryRegionKind::BAD)), Ok(()));

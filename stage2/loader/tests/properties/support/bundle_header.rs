@@ -2,6 +2,7 @@
 
 use super::kernel_file::Field;
 use loader::bundle::Bundle;
+use loader::reader::Place;
 
 /// The numbers of a piece in the table, at the places that bundle.rs tells.
 pub(crate) mod piece_field {
@@ -21,7 +22,7 @@ pub(crate) mod piece_field {
 /// Checks that a bundle which was read can be written, and that what loading relies on is true.
 pub(crate) fn check_bundle(bundle: &Bundle) {
     let written = bundle.to_header().unwrap_or_else(|error| panic!("{error}: {bundle:x?}"));
-    assert_eq!(Bundle::parse(0, &written).as_ref(), Ok(bundle));
+    assert_eq!(Bundle::parse(Place::at_lba(0), &written).as_ref(), Ok(bundle));
     let optional = bundle.command_line.iter().chain(&bundle.ramdisk).chain(&bundle.symbols);
     for piece in [&bundle.kernel, &bundle.kernel_headers].into_iter().chain(optional) {
         assert!(piece.len > 0 && piece.offset >= 2048 && piece.offset.is_multiple_of(4096), "{piece:x?}");
