@@ -9,6 +9,7 @@ fn main() {
     let directory = env::var("CARGO_MANIFEST_DIR").expect("cargo tells the package's directory");
     let symbols = [
         ("LAYOUT_SECTOR_LEN", layout::SECTOR_LEN),
+        ("LAYOUT_NETWORK_PROGRAM_ENTRY", layout::NETWORK_PROGRAM_ENTRY),
         ("LAYOUT_STAGE2_ADDR", layout::STAGE2_ADDR),
         ("LAYOUT_MODE_SWITCH_PAGE_END", layout::MODE_SWITCH_PAGE_END),
         ("LAYOUT_STAGE2_MAIN_PART_END", main_part_end()),

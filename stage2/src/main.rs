@@ -76,7 +76,7 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
     pass(milestones, MilestoneId::MACHINE_KNOWN);
 
     // What is to be booted.
-    let mut reader = source::open(source)?;
+    let mut reader = source::open(source, reports, regions)?;
     let bundle = Bundle::read(&mut reader, source.place)?;
     reader.check_size(bundle.len)?;
     if bundle.config.disk_dma {

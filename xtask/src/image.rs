@@ -11,6 +11,7 @@ mod format;
 mod iso;
 mod kernel_config_note;
 mod kernel_note;
+pub(crate) mod network_program;
 mod overwriting;
 mod recognition;
 mod stack_header;

@@ -69,6 +69,12 @@ pub const STACK_GUARD_PATTERN: u32 = 0x5354_4b21;
 /// End of the boot sector in memory.
 pub const STAGE1_END: u32 = STAGE1_ADDR + SECTOR_LEN;
 
+/// Where a PXE ROM loads a network boot program and enters it (PXE specification 2.1, section 4.4.5): a boot sector's place.
+pub const NETWORK_PROGRAM_ADDR: u32 = STAGE1_ADDR;
+
+/// Where a network boot program goes on from its first instruction: between a boot sector's place and stage2.
+pub const NETWORK_PROGRAM_ENTRY: u32 = STAGE1_END;
+
 /// Where stage1 loads stage2 and jumps to it, in real mode with CS = 0.
 pub const STAGE2_ADDR: u32 = STAGE1_END.next_multiple_of(PAGE_LEN);
 

@@ -7,6 +7,7 @@
 mod examples;
 
 use crate::bundle::PieceKind;
+use crate::pxe::NetworkError;
 use crate::reader::Place;
 use alloc::boxed::Box;
 use core::fmt;
@@ -182,20 +183,8 @@ pub enum BootError {
     StackOverflow,
 
     // E90 to E99: the network.
-    #[error(
-        "E90: no PXE: found {found:08X}h, expected \"!PXE\" or \"PXENV+\"; start this program by a PXE ROM"
-    )]
-    NoPxe { found: u32 },
-    #[error("E91: PXE service {service:02X}h failed: status {status:02X}h ({})", pxe_status(*.status))]
-    PxeService { service: u16, status: u16 },
-    #[error(
-        "E92: DHCP names no program, by whose name to find the bundle: found {found} bytes, expected 1 to 120"
-    )]
-    NoProgramName { found: u64 },
-    #[error(
-        "E93: {found} KiB of conventional memory, expected {expected}: other option ROMs or the network's leave too little"
-    )]
-    ConventionalMemory { found: u16, expected: u16 },
+    #[error("{0}")]
+    Network(NetworkError),
 }
 
 /// The name of an exception (Intel SDM volume 3, table 6-1).
@@ -294,19 +283,6 @@ fn disk_status(status: u8) -> &'static str {
     }
 }
 
-/// The meaning of a status of PXE's services (PXE specification 2.1, appendix A).
-fn pxe_status(status: u16) -> &'static str {
-    match status {
-        0x11 | 0x30 => "no answer to ARP",
-        0x32 | 0x35 => "time-out",
-        0x36 => "error told by the server",
-        0x3b => "file not found: put it beside this program",
-        0x3c => "access denied",
-        0x3f => "packet too long",
-        _ => "unknown",
-    }
-}
-
 fn elf_type(e_type: u16) -> &'static str {
     match e_type {
         elf::abi::ET_NONE => "none",
@@ -340,5 +316,11 @@ fn elf_type_way_out(e_type: u16) -> &'static str {
     match e_type {
         elf::abi::ET_REL => "link it first",
         _ => "is it a kernel?",
+    }
+}
+
+impl From<NetworkError> for Box<BootError> {
+    fn from(error: NetworkError) -> Self {
+        BootError::Network(error).into()
     }
 }

@@ -28,6 +28,7 @@ pub mod pxe;
 pub mod reader;
 pub mod relocate;
 pub mod stage2_descriptor;
+pub mod text;
 pub mod vbe;
 
 pub use error::{BootError, Result};

@@ -8,11 +8,13 @@
 
 pub mod dhcp;
 pub mod entry_point;
+mod error;
 pub mod fetch;
 pub mod services;
 
 pub use dhcp::{FileName, ServerFile};
 pub use entry_point::EntryPoint;
+pub use error::NetworkError;
 pub use fetch::{Packets, fetch};
 
 use zerocopy::little_endian::U16;

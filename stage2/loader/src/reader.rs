@@ -4,6 +4,7 @@
 //! Most media have sectors: for those there is [`SectorReader`], which needs no more than [`Sectors`].
 
 use crate::error::{BootError, Result};
+use crate::pxe::FarPointer;
 use core::fmt;
 
 /// Where the bundle lies. Whoever enters stage2 fills it in.
@@ -15,6 +16,11 @@ pub struct BootSource {
     pub place: Place,
     /// Whether all of stage2 was loaded, with its optional part.
     pub is_stage2_whole: bool,
+}
+
+impl BootSource {
+    /// In place of a drive's number, where there is no drive.
+    pub const NO_DRIVE: u8 = 0xff;
 }
 
 /// A place that a bundle can be at.
@@ -34,6 +40,13 @@ pub enum Place {
         /// Number of bytes that are there, of which none lies beyond 4 GiB.
         len: u32,
     },
+    /// On the server that the machine was booted from, to be fetched to memory first.
+    Network {
+        /// Where the PXE ROM says that its structure `!PXE` is.
+        bang_pxe: FarPointer,
+        /// The same of `PXENV+`.
+        pxenv: FarPointer,
+    },
 }
 
 impl Place {
@@ -50,6 +63,7 @@ impl fmt::Display for Place {
         match self {
             Self::Drive { bundle_lba, .. } => write!(f, "LBA {bundle_lba}"),
             Self::Memory { addr, .. } => write!(f, "address {addr:#x}"),
+            Self::Network { .. } => f.write_str("the start of the server's file"),
         }
     }
 }
@@ -60,6 +74,7 @@ impl fmt::Display for BootSource {
         match self.place {
             Place::Drive { .. } => write!(f, "drive {:02X}h", self.drive),
             Place::Memory { .. } => f.write_str("memory"),
+            Place::Network { .. } => f.write_str("the network"),
         }
     }
 }

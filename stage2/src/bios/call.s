@@ -1,6 +1,6 @@
 // bios_call: run one BIOS interrupt in real mode and come back.
 // Mode in/out: 32-bit protected, IF = 0, ESP below 64 KiB
-// In: [esp+4] vector, [esp+8] *mut BiosRegisters
+// In: [esp+4] vector (or a quarter of the address of another far pointer to a handler), [esp+8] *mut BiosRegisters
 // Out: the registers as the BIOS left them   Clobbers: eax ecx edx   Keeps: ebx esi edi ebp, segments, IDT, GDT
     .section .mode_switch, "awx"
     .code32

@@ -110,6 +110,15 @@ pub(crate) unsafe fn call(vector: u8, registers: &mut BiosRegisters) {
     unsafe { bios_call(vector.into(), registers) }
 }
 
+/// Runs in real mode what a far pointer leads to, as [`call`] runs the handler of an interrupt, with the flags in `registers`.
+///
+/// # Safety
+/// As for [`call`]; the pointer lies at a multiple of 4, and what it leads to returns as a handler does.
+pub(crate) unsafe fn call_handler(pointer: *const u32, registers: &mut BiosRegisters) {
+    // SAFETY: as above.
+    unsafe { bios_call(pointer as u32 / 4, registers) }
+}
+
 /// Sets a video mode below 80h, which also clears the screen (INT 10h AH=00h).
 pub(crate) fn set_video_mode(mode: u8) {
     let mut registers = BiosRegisters { eax: mode.into(), ..BiosRegisters::default() };

@@ -4,11 +4,12 @@ mod bios_drive;
 mod drive;
 mod ide;
 mod memory;
+mod network;
 
 use boot_info::DriveSize;
 use drive::Drive;
 use loader::Result;
-use loader::e820::Reports;
+use loader::e820::{Regions, Reports};
 use loader::reader::{BootSource, Place, Reader, SectorReader};
 use memory::BundleInMemory;
 
@@ -20,17 +21,21 @@ pub(crate) enum Source {
     Memory(BundleInMemory),
 }
 
-/// Finds out how the source can be read.
+/// Finds out how the source can be read. A bundle on the network is fetched to memory that is free, which it is not any more
+/// then.
 ///
 /// # Errors
-/// E10, E15.
-pub(crate) fn open(source: &BootSource) -> Result<Source> {
+/// E10, E15; from the network E05, E20 to E29, E60, E90 to E93.
+pub(crate) fn open(source: &BootSource, reports: &mut Reports, regions: &mut Regions) -> Result<Source> {
     Ok(match source.place {
         Place::Drive { bundle_lba, sector_len } => {
             Source::Drive(SectorReader::new(Drive::open(source.drive, sector_len)?, bundle_lba))
         }
         // SAFETY: who entered stage2 says that the bundle is there, and `boot` has the memory map say so.
         Place::Memory { addr, len } => Source::Memory(unsafe { BundleInMemory::new(addr, len) }),
+        Place::Network { bang_pxe, pxenv } => {
+            Source::Memory(network::fetch(bang_pxe, pxenv, reports, regions)?)
+        }
     })
 }
 

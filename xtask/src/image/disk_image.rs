@@ -2,13 +2,13 @@
 //!
 //! Nothing here checks the kernel, so that tests can make images that the desk check would refuse.
 
-use super::iso;
+use super::{iso, network_program};
 use crate::bare_metal::{BootSectors, StageFiles, append};
 use crate::flatten::{flatten, symbol};
 use crate::output;
 use anyhow::{Context, Result, ensure};
 use boot_info::KernelConfig;
-use layout::{SECTOR_LEN, STAGE1_ADDR, STAGE1_LBA, STAGE2_ADDR, STAGE2_LBA, STAGE2_MAX_SECTORS};
+use layout::{NETWORK_PROGRAM_ADDR, SECTOR_LEN, STAGE1_ADDR, STAGE1_LBA, STAGE2_ADDR, STAGE2_LBA};
 use loader::bundle::{Bundle, Piece};
 use loader::checksum::{checksum, crc32};
 use loader::elf::{headers_len, is_position_independent};
@@ -47,8 +47,10 @@ impl Stages {
             partition: boot_sector(&stage1.partition).context("stage1 for a partition")?,
             cd: boot_sector(&stage1.cd).context("stage1 for a CD")?,
         };
-        let mut stage2 =
-            flatten(stage2_elf, STAGE2_ADDR, STAGE2_MAX_SECTORS * SECTOR_LEN).context("stage2")?;
+        let network_program = network_program::from_stage2(stage2_elf)?;
+        let ways_in_addr = symbol(stage2_elf, "ways_in_start").context("stage2")?;
+        let stage2_end = usize::try_from(ways_in_addr)? - to_index(NETWORK_PROGRAM_ADDR);
+        let mut stage2 = network_program[to_index(STAGE2_ADDR - NETWORK_PROGRAM_ADDR)..stage2_end].to_vec();
         stage2.resize(stage2.len().next_multiple_of(to_index(SECTOR_LEN)), 0);
         let optional_addr = symbol(stage2_elf, OPTIONAL_PART).context("stage2")?;
         let main_part_len = optional_addr.checked_sub(STAGE2_ADDR.into()).map(usize::try_from);
@@ -239,6 +241,12 @@ impl DiskImage {
     /// All sectors.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The bundle.
+    pub(crate) fn bundle(&self) -> Result<&[u8]> {
+        let end = self.pieces.last().map(|(_, range)| range.end).context("no pieces")?;
+        Ok(&self.bytes[self.range("header")?.start..end])
     }
 
     /// All sectors, to damage them.

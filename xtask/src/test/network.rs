@@ -8,7 +8,7 @@ use super::parts::Scene;
 use super::ramdisk::with_ramdisk;
 use crate::bare_metal::read;
 use crate::guest::Machine;
-use crate::image::DiskImage;
+use crate::image::{DiskImage, network_program};
 use crate::qmp::escape_commas;
 use anyhow::{Context, Result, ensure};
 use layout::SECTOR_LEN;
@@ -30,6 +30,16 @@ pub(crate) fn tests() -> Vec<Test> {
             boot_over_http(scene, &hello(scene)?, "e1000", Fault::HangsUpAt(9))?.0.says("Hello World!")
         }),
         Test::new("network::http_server_hangs_up_for_good", http_server_hangs_up_for_good),
+        Test::new("network::program_e1000", |scene| {
+            let image = hello(scene)?;
+            let mut booted = boot_program(scene, &image, "e1000")?;
+            booted.wait_for("network: hello.bundle from 10.0.2.2\n")?;
+            booted.says("Hello World!")
+        }),
+        Test::new("network::program_virtio_with_ramdisk", |scene| {
+            let image = with_ramdisk(scene, (5 << 20) + 77)?;
+            boot_program(scene, &image, "virtio-net-pci")?.wait_for_success()
+        }),
     ]
 }
 
@@ -59,6 +69,22 @@ fn boot_over_http(
     let script = format!("#!ipxe\nsanboot {}\n", server.url("disk.img"));
     fs::write(scene.folder().join("boot.ipxe"), script)?;
     Ok((boot_by_tftp(scene, "boot.ipxe", card)?, server))
+}
+
+/// Boots by the network boot program, with the bundle of an image beside it.
+fn boot_program(scene: &Scene, image: &DiskImage, card: &str) -> Result<Booted> {
+    boot_changed_program(
+        scene,
+        &network_program::from_stage2(&scene.parts.stage2_elf)?,
+        image.bundle()?,
+        card,
+    )
+}
+
+fn boot_changed_program(scene: &Scene, program: &[u8], bundle: &[u8], card: &str) -> Result<Booted> {
+    fs::write(scene.folder().join("hello.pxe"), program)?;
+    fs::write(scene.folder().join("hello.bundle"), bundle)?;
+    boot_by_tftp(scene, "hello.pxe", card)
 }
 
 /// Boots a file in the scene's folder, which the server of QEMU's user networking offers by TFTP, on a machine without disks.

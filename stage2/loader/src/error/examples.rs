@@ -2,6 +2,7 @@
 
 use super::{BootError, Purpose};
 use crate::bundle::PieceKind;
+use crate::pxe::NetworkError;
 use crate::reader::Place;
 
 impl BootError {
@@ -82,10 +83,10 @@ impl BootError {
             Self::AlreadyMapped { what: Purpose::PhysicalMemory, found: WINDOW },
             Self::Exception { vector: 13, eip: 0x9a3c, error_code: 0x18 },
             Self::StackOverflow,
-            Self::NoPxe { found: 0 },
-            Self::PxeService { service: 0x20, status: 0x3b },
-            Self::NoProgramName { found: 0 },
-            Self::ConventionalMemory { found: 300, expected: 320 },
+            Self::Network(NetworkError::NoPxe { found: 0 }),
+            Self::Network(NetworkError::Service { service: 0x20, status: 0x3b }),
+            Self::Network(NetworkError::NoProgramName { found: 0 }),
+            Self::Network(NetworkError::ConventionalMemory { found: 300, expected: 320 }),
         ]
     }
 }
@@ -121,7 +122,7 @@ mod tests {
 
     #[test]
     fn there_is_an_example_of_every_error() {
-        let source = include_str!("../error.rs");
+        let source = [include_str!("../error.rs"), include_str!("../pxe/error.rs")].concat();
         let told =
             source.split("\"E").skip(1).filter(|rest| rest.get(2..4) == Some(": ")).map(|rest| &rest[..2]);
         let told: Vec<_> = told.collect();

@@ -1,6 +1,7 @@
 //! What the DHCP server told the ROM: the server and the program's name, from which the bundle's follows.
 
-use crate::error::{BootError, Result};
+use super::NetworkError;
+use crate::error::Result;
 use crate::pxe::services::FILE_NAME_LEN;
 
 /// An address of IP version 4, as it is on the wire.
@@ -28,9 +29,9 @@ impl ServerFile {
         let (packet, program) = [reply, acknowledgment]
             .into_iter()
             .find_map(|packet| packet.file_name().map(|name| (packet, name)))
-            .ok_or(BootError::NoProgramName { found: 0 })?;
+            .ok_or(NetworkError::NoProgramName { found: 0 })?;
         let name =
-            FileName::of_bundle(program).ok_or(BootError::NoProgramName { found: program.len() as u64 })?;
+            FileName::of_bundle(program).ok_or(NetworkError::NoProgramName { found: program.len() })?;
         let server = packet.server().or_else(|| acknowledgment.server()).unwrap_or_default();
         Ok(Self { server, gateway: acknowledgment.gateway_to(server), name })
     }

@@ -1,7 +1,7 @@
 //! Where the ROM's services are entered: what it tells of itself in the structures `!PXE` and `PXENV+`.
 
-use super::FarPointer;
-use crate::error::{BootError, Result};
+use super::{FarPointer, NetworkError};
+use crate::error::Result;
 use zerocopy::FromBytes;
 
 /// The most bytes that either structure says that it has.
@@ -40,7 +40,7 @@ impl EntryPoint {
             return Ok(new(entry));
         }
         let found = u32::from_be_bytes([at_stack[0], at_stack[1], at_stack[2], at_stack[3]]);
-        let old = pxenv(&read(in_registers)).ok_or(BootError::NoPxe { found })?;
+        let old = pxenv(&read(in_registers)).ok_or(NetworkError::NoPxe { found })?;
         if old.version >= VERSION_2_1
             && let Some(entry) = old.bang_pxe.and_then(|pointer| bang_pxe(&read(pointer)))
         {

@@ -5,6 +5,7 @@ use crate::bundle::Bundle;
 use crate::error::{Purpose, Result};
 use crate::frames::{LOW_END, out_of_memory};
 use crate::load::PhysicalMemory;
+use crate::reader::Place;
 use arrayvec::ArrayVec;
 use boot_info::{MemoryRegion, MemoryRegionKind};
 use core::ops::Range;
@@ -17,7 +18,7 @@ pub trait Packets {
     /// The next packet.
     ///
     /// # Errors
-    /// `PxeService`.
+    /// `NetworkError::Service`.
     fn next(&mut self) -> Result<&[u8]>;
 }
 
@@ -25,14 +26,15 @@ pub trait Packets {
 const HEAD_MAX: usize = layout::BUNDLE_HEADER_LEN as usize + PACKET_LEN as usize;
 
 /// Fetches the bundle to memory that is free, below 4 GiB, as far up as it can lie: kernels like what is low. Gives where it
-/// lies; that is shorter than the bundle where the file was.
+/// lies; that is shorter than the bundle where the file was. `place` tells where it comes from, for messages.
 ///
 /// # Errors
-/// Those of [`Bundle::parse`]; `OutOfMemory`; `PxeService`.
+/// Those of [`Bundle::parse`]; `OutOfMemory`; `NetworkError::Service`.
 pub fn fetch(
     packets: &mut impl Packets,
     memory: &mut impl PhysicalMemory,
     regions: &[MemoryRegion],
+    place: Place,
 ) -> Result<Range<u64>> {
     let packet_len = packets.packet_len();
     let mut head = ArrayVec::<u8, HEAD_MAX>::new();
@@ -44,10 +46,10 @@ pub fn fetch(
         head.extend(packet.iter().copied().take(head.remaining_capacity()));
     }
     let len = match head.first_chunk() {
-        Some(header) => Bundle::parse(0, header)?.len,
+        Some(header) => Bundle::parse(place, header)?.len,
         None => head.len() as u64,
     };
-    let start = place(regions, len)?;
+    let start = free_place(regions, len)?;
     memory.write(start, &head);
     let mut end = start + head.len() as u64;
     while !is_last && end < start + len {
@@ -60,7 +62,7 @@ pub fn fetch(
 }
 
 /// The highest address below 4 GiB from which so many bytes, and a packet more, are free in whole pages.
-fn place(regions: &[MemoryRegion], len: u64) -> Result<u64> {
+fn free_place(regions: &[MemoryRegion], len: u64) -> Result<u64> {
     const PAGE: u64 = layout::PAGE_LEN as u64;
     let needed = len.saturating_add(PACKET_LEN.into());
     let free = |region: &MemoryRegion| {

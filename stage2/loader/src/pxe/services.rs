@@ -30,9 +30,14 @@ pub mod number {
 }
 
 /// The parameters of a service. They begin with the status.
-pub trait Parameters: IntoBytes + FromBytes + KnownLayout {
+pub trait Parameters: IntoBytes + FromBytes + Immutable {
     /// The number of the service.
     const SERVICE: u16;
+
+    /// What the service says of how it went.
+    fn status(&self) -> u16 {
+        self.as_bytes().first_chunk().map_or(SUCCESS, |&status| u16::from_le_bytes(status))
+    }
 }
 
 /// Copies a packet of DHCP that the ROM has kept to a buffer.
@@ -131,15 +136,10 @@ impl Parameters for TftpRead {
 
 /// A service that takes nothing. UNLOAD_STACK has ten bytes that are reserved, which the others leave alone.
 #[repr(C)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Default, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Bare<const SERVICE: u16> {
     status: U16,
     reserved: [u8; 10],
-}
-
-impl<const SERVICE: u16> Bare<SERVICE> {
-    /// Asks for it.
-    pub const NEW: Self = Self { status: U16::new(SUCCESS), reserved: [0; 10] };
 }
 
 impl<const SERVICE: u16> Parameters for Bare<SERVICE> {

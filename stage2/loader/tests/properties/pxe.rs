@@ -6,13 +6,16 @@ use crate::support::machine::FakeMemory;
 use boot_info::{KernelConfig, MemoryRegion, MemoryRegionKind};
 use loader::bundle::{Bundle, Piece};
 use loader::pxe::services::{PACKET_LEN, TftpOpen, number};
-use loader::pxe::{EntryPoint, FarPointer, Packets, ServerFile, fetch};
+use loader::pxe::{EntryPoint, FarPointer, NetworkError, Packets, ServerFile, fetch};
+use loader::reader::Place;
 use loader::{BootError, Result};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use std::ops::Range;
 use zerocopy::IntoBytes;
+
+const PLACE: Place = Place::Network { bang_pxe: BANG_PXE, pxenv: PXENV };
 
 /// Memory of real mode, with one structure or two in it.
 struct Rom(Vec<u8>);
@@ -154,7 +157,8 @@ struct Server<'a> {
     is_done: bool,
 }
 
-const FAILURE: BootError = BootError::PxeService { service: number::TFTP_READ, status: 0x35 };
+const FAILURE: BootError =
+    BootError::Network(NetworkError::Service { service: number::TFTP_READ, status: 0x35 });
 
 impl Packets for Server<'_> {
     fn packet_len(&self) -> usize {
@@ -208,7 +212,7 @@ fn map() -> [MemoryRegion; 3] {
 fn fetched(file: &[u8], packet_len: usize, fails_after: usize) -> Result<Vec<u8>> {
     let mut server = Server { file, packet_len, sent: 0, fails_after, is_done: false };
     let mut memory = FakeMemory::default();
-    let range = fetch(&mut server, &mut memory, &map())?;
+    let range = fetch(&mut server, &mut memory, &map(), PLACE)?;
     assert!(range.start.is_multiple_of(4096) && range.start >= 0x10_0000 && range.end <= 0x100_0000);
     assert!(memory.touched().iter().all(|addr| (range.start..0x100_0000).contains(addr)));
     Ok(if range.is_empty() { Vec::new() } else { memory.all(range.start, range.end - range.start) })
@@ -247,7 +251,7 @@ proptest! {
         } else if is_old_whole {
             prop_assert_eq!(found, Ok(EntryPoint { pointer: OLD_ENTRY, is_old: true }));
         } else {
-            prop_assert!(matches!(found, Err(error) if matches!(*error, BootError::NoPxe { found: _ })), "neither is whole");
+            prop_assert!(matches!(found, Err(error) if matches!(*error, BootError::Network(NetworkError::NoPxe { found: _ }))), "neither is whole");
         }
     }
 
@@ -349,7 +353,7 @@ proptest! {
         let most = map.iter().filter(|region| region.kind == MemoryRegionKind::USABLE).map(|region| {
             region.end_addr.min(1 << 32).saturating_sub(region.start_addr.max(1 << 20))
         }).max().unwrap_or(0);
-        match fetch(&mut server, &mut memory, &map) {
+        match fetch(&mut server, &mut memory, &map, PLACE) {
             Ok(range) => {
                 prop_assert_eq!(memory.all(range.start, len as u64), bundle);
                 let holds = |region: &&MemoryRegion| region.start_addr <= range.start && range.end <= region.end_addr;
@@ -400,7 +404,7 @@ fn a_name_that_leads_nowhere_is_told() {
         let packet = named(name, NamePlace::Option, 0, true).bytes();
         ServerFile::of_bundle(&packet, &packet).map(|file| name_of(&file).to_owned())
     };
-    let error = |found| Err(BootError::NoProgramName { found }.into());
+    let error = |found| Err(NetworkError::NoProgramName { found }.into());
     assert_eq!(refused(""), error(0));
     assert_eq!(refused("pxe/"), error(4));
     assert_eq!(refused(".pxe"), Ok(".pxe.bundle".to_owned()));

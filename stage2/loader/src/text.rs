@@ -1,0 +1,22 @@
+//! Texts that stage2 carries in the part with its ways in other than from a disk: the linker can tell functions apart by their
+//! modules, but not the strings in them.
+
+/// A text like any other, which lies in that part (stage2.ld).
+#[macro_export]
+macro_rules! text {
+    ($text:literal) => {{
+        #[cfg_attr(target_os = "none", unsafe(link_section = ".ways_in.rodata"))]
+        static BYTES: [u8; $text.len()] = $crate::text::bytes($text);
+        // SAFETY: they are those of a text.
+        unsafe { core::str::from_utf8_unchecked(&BYTES) }
+    }};
+}
+
+/// The bytes of a text, as many as it has.
+#[must_use]
+pub const fn bytes<const LEN: usize>(text: &str) -> [u8; LEN] {
+    match text.as_bytes().first_chunk() {
+        Some(&bytes) => bytes,
+        None => panic!("the text has as many bytes"),
+    }
+}
