@@ -165,11 +165,14 @@ pub(crate) const BARE_READS: Package = Package { name: "bare-reads", ..STAGE1 };
 /// The boot program that makes the BIOS an odd one.
 pub(crate) const ODD_BIOS: Package = Package { name: "odd-bios", ..STAGE1 };
 
+/// The program that makes the PXE ROM an odd one.
+pub(crate) const ODD_PXE: Package = Package { name: "odd-pxe", ..STAGE1 };
+
 /// The boot sector of a disk whose active partition is booted.
 pub(crate) const PARTITION_MBR: Package = Package { name: "partition-mbr", ..STAGE1 };
 
 /// Every package for the bare machine.
-pub(crate) const ALL: [&Package; 12] = [
+pub(crate) const ALL: [&Package; 13] = [
     &STAGE1,
     &STAGE2,
     &KERNEL,
@@ -181,6 +184,7 @@ pub(crate) const ALL: [&Package; 12] = [
     &ACPI_KERNEL,
     &BARE_READS,
     &ODD_BIOS,
+    &ODD_PXE,
     &PARTITION_MBR,
 ];
 

@@ -191,15 +191,20 @@ pub(crate) fn build(shell: &Shell, contents: &Contents, outputs: Outputs<'_>) ->
     let path = path::absolute(outputs.image.unwrap_or(&usual))?;
     let elf_files_folder = (outputs.image.is_none() && contents.kernel.is_none()).then_some(&*folder);
     let boot = contents.overrides.resolve(&said_by_project(&checkout, contents)?.boot);
-    check_paths(&checkout, contents, &boot, &path, outputs.other, elf_files_folder)?;
+    let second = outputs.format.second_file(&path);
+    let other = second.as_deref().map(|second| ("the bundle", second)).or(outputs.other);
+    check_paths(&checkout, contents, &boot, &path, other, elf_files_folder)?;
     outputs.format.check_tools()?;
     let (image, elf_files) = make(shell, &checkout, contents, &boot, medium, |builder| builder.stages())?;
     if let Some(folder) = elf_files_folder {
         elf_files.write_stages(folder)?;
         elf_files.write_kernel(folder)?;
     }
-    outputs.format.write(&image, &path)?;
-    output::line(&image.table());
+    outputs.format.write(&image, &elf_files.stages.stage2, &path)?;
+    match &second {
+        None => output::line(&image.table()),
+        Some(second) => output::line(&Checkout::display(second)),
+    }
     output::line(&Checkout::display(&path));
     Ok(path)
 }

@@ -21,14 +21,15 @@ fn error_row(error: &BootError) -> String {
 fn memory_map() -> String {
     use layout::{
         BOUNCE_BUFFER_ADDR, BOUNCE_BUFFER_LEN, FIRST_MIB_END, KERNEL_HEADERS_ADDR, LOADER_END,
-        MODE_SWITCH_PAGE_END, STACK_BOTTOM, STACK_TOP, STAGE1_ADDR, STAGE1_END, STAGE2_ADDR, STAGE2_END,
-        STAGE2_FILE_END,
+        MODE_SWITCH_PAGE_END, NETWORK_PROGRAM_ENTRY, STACK_BOTTOM, STACK_TOP, STAGE1_ADDR, STAGE1_END,
+        STAGE2_ADDR, STAGE2_END, STAGE2_FILE_END,
     };
     let bounce_end = BOUNCE_BUFFER_ADDR + BOUNCE_BUFFER_LEN;
     [
         (0, STACK_BOTTOM, "interrupt vectors, BIOS data area: the BIOS's own"),
         (STACK_BOTTOM, STACK_TOP, "the loader's stack, in every mode"),
         (STAGE1_ADDR, STAGE1_END, "stage1, with the stage2 descriptor"),
+        (NETWORK_PROGRAM_ENTRY, STAGE2_ADDR, "what a PXE ROM enters, in a network boot program"),
         (STAGE2_ADDR, MODE_SWITCH_PAGE_END, "stage2: the mode-switch page (entry, BIOS calls, hand-off, GDT)"),
         (MODE_SWITCH_PAGE_END, STAGE2_FILE_END, "stage2: the rest, as far as it may reach"),
         (STAGE2_FILE_END, STAGE2_END, "room for stage2's .bss, which begins where its file ends"),

@@ -222,7 +222,8 @@ impl BootInfo {
         self.parts.stack
     }
 
-    /// The BIOS's number of the drive that was booted: 00h the first floppy, 80h the first hard disk.
+    /// The BIOS's number of the drive that was booted: 00h the first floppy, 80h the first hard disk; FFh where there was none,
+    /// as over the network.
     #[must_use]
     pub fn boot_drive(&self) -> u8 {
         self.parts.boot_drive

@@ -12,7 +12,7 @@ use loader::{BootError, Result};
 const TRIES: u32 = 3;
 
 /// One in so many words of the stack's guard is looked at after each read.
-const STACK_STEP: usize = 16;
+pub(super) const STACK_STEP: usize = 16;
 
 const RESET: u8 = 0x00;
 const READ_CHS: u8 = 0x02;

@@ -3,6 +3,7 @@
 //!
 //! In 32-bit protected mode; the ROM runs in real mode, on the loader's stack. The logic is in `loader::pxe`.
 
+use super::bios_drive::STACK_STEP;
 use super::memory::{self, BundleInMemory};
 use crate::bios::{self, BiosRegisters, data_area, far_pointer};
 use crate::console::println;
@@ -58,10 +59,10 @@ pub(super) fn fetch(
 
 /// Makes sure that the loader's memory is not the ROM's, which lies where conventional memory ends.
 fn check_memory() -> Result<()> {
-    const EXPECTED: u16 = (layout::LOADER_END / 1024) as u16;
-    let found = data_area::read_u16(data_area::CONVENTIONAL_KIB);
-    if found < EXPECTED {
-        return Err(NetworkError::ConventionalMemory { found, expected: EXPECTED }.into());
+    let found = data_area::read_u16(data_area::CONVENTIONAL_KIB).into();
+    let expected = layout::LOADER_END.div_ceil(1024);
+    if found < expected {
+        return Err(NetworkError::ConventionalMemory { found, expected }.into());
     }
     Ok(())
 }
@@ -89,14 +90,14 @@ impl Rom {
         let mut registers =
             BiosRegisters { ebx: service.into(), edi: offset.into(), es, ..BiosRegisters::default() };
         // Without carry, which a BIOS is called with.
-        registers.flags = RFlags::INTERRUPT_FLAG.bits() as u32;
+        registers.flags = (RFlags::INTERRUPT_FLAG.bits() & 0xffff) as u32;
         // SAFETY: the ROM writes to the parameters, to the buffer that they name, and to its own memory. Nobody else writes
         // to the pointer to its services.
         unsafe {
             pxe_call_services = self.0.pointer;
             bios::call_handler(&raw const pxe_call_handler, &mut registers);
         }
-        protected_mode::check_stack()?;
+        protected_mode::check_stack(STACK_STEP)?;
         a20::open()?;
         let status = parameters.status();
         if status != SUCCESS || registers.eax & 0xffff != 0 {
@@ -154,31 +155,26 @@ impl<'a> Transfer<'a> {
         let mut open = TftpOpen::new(file);
         rom.call(&mut open)?;
         let buffer = FarPointer::new(far_pointer(layout::BOUNCE_BUFFER_ADDR));
-        let packet_len = checked_len::<TftpOpen>(open.packet_len.get(), PACKET_LEN)?;
-        Ok(Self { rom, packet_len, read: TftpRead::new(buffer) })
+        Ok(Self { rom, packet_len: open.packet_len.get(), read: TftpRead::new(buffer) })
     }
 }
 
 impl Packets for Transfer<'_> {
-    fn packet_len(&self) -> usize {
+    fn told_packet_len(&self) -> usize {
         self.packet_len.into()
     }
 
     fn next(&mut self) -> Result<&[u8]> {
         self.rom.call(&mut self.read)?;
-        let len = checked_len::<TftpRead>(self.read.buffer_len.get(), self.packet_len)?;
+        let len = self.read.buffer_len.get();
+        if len > PACKET_LEN {
+            let (service, status) = (TftpRead::SERVICE, INVALID_PACKET_SIZE);
+            return Err(NetworkError::Service { service, status }.into());
+        }
         // SAFETY: the bounce buffer is set aside in `layout`, and has room for a packet; the borrow of `self` keeps the next
         // one away.
         Ok(unsafe { core::slice::from_raw_parts(layout::BOUNCE_BUFFER_ADDR as *const u8, len.into()) })
     }
-}
-
-/// A length that a service gave, if it is what it was asked for, or less.
-fn checked_len<P: Parameters>(len: u16, most: u16) -> Result<u16> {
-    if len <= most {
-        return Ok(len);
-    }
-    Err(NetworkError::Service { service: P::SERVICE, status: INVALID_PACKET_SIZE }.into())
 }
 
 /// The file's name, as a person reads it.

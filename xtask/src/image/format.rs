@@ -8,12 +8,13 @@ mod vhd;
 
 use super::atomic_write::{make_atomically, write_atomically, write_sparsely};
 use super::disk_image::{DiskImage, Medium};
+use super::network_program;
 use crate::{child, tools};
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use identity::Identity;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A kind of file that an image is written as.
@@ -34,6 +35,8 @@ pub(crate) enum Format {
     Vhdx,
     /// A CD, which boots as a disk or from a stick, too
     Iso,
+    /// PXE ROMs, in the folder of a TFTP server: a program, NAME.pxe, and the bundle that it fetches, NAME.bundle
+    Pxe,
 }
 
 impl Format {
@@ -47,6 +50,7 @@ impl Format {
             Self::Vhd => "vhd",
             Self::Vhdx => "vhdx",
             Self::Iso => "iso",
+            Self::Pxe => "pxe",
         }
     }
 
@@ -54,7 +58,9 @@ impl Format {
     pub(super) fn medium(self) -> Medium {
         match self {
             Self::Iso => Medium::Cd,
-            Self::Raw | Self::Qcow2 | Self::Vmdk | Self::Vdi | Self::Vhd | Self::Vhdx => Medium::Disk,
+            Self::Raw | Self::Qcow2 | Self::Vmdk | Self::Vdi | Self::Vhd | Self::Vhdx | Self::Pxe => {
+                Medium::Disk
+            }
         }
     }
 
@@ -68,7 +74,7 @@ impl Format {
     /// QEMU's name of it, with the options that qemu-img takes; nothing for what needs no qemu-img.
     pub(crate) fn in_qemu(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::Raw | Self::Iso => None,
+            Self::Raw | Self::Iso | Self::Pxe => None,
             Self::Qcow2 => Some(("qcow2", "compat=1.1")),
             Self::Vmdk => Some(("vmdk", "subformat=monolithicSparse,adapter_type=ide")),
             Self::Vdi => Some(("vdi", "static=off")),
@@ -84,8 +90,17 @@ impl Format {
         Ok(())
     }
 
-    /// Writes an image to a file that appears whole or not at all.
-    pub(super) fn write(self, image: &DiskImage, path: &Path) -> Result<()> {
+    /// The file beside that at `path`, where the image is in two.
+    pub(super) fn second_file(self, path: &Path) -> Option<PathBuf> {
+        (self == Self::Pxe).then(|| path.with_extension("bundle"))
+    }
+
+    /// Writes an image to a file that appears whole or not at all, or to two. What no disk carries is in stage2's ELF file.
+    pub(super) fn write(self, image: &DiskImage, stage2_elf: &[u8], path: &Path) -> Result<()> {
+        if let Some(second) = self.second_file(path) {
+            write_atomically(&second, image.bundle()?)?;
+            return write_atomically(path, &network_program::from_stage2(stage2_elf)?);
+        }
         match self.in_qemu() {
             None => write_atomically(path, image.bytes()),
             Some(in_qemu) => make_atomically(path, |path| self.convert(in_qemu, image.bytes(), path)),
@@ -108,7 +123,7 @@ impl Format {
         let identity = Identity::new(name.as_encoded_bytes(), sectors);
         let mut file = File::options().read(true).write(true).open(path)?;
         match self {
-            Self::Raw | Self::Iso | Self::Qcow2 => Ok(()),
+            Self::Raw | Self::Iso | Self::Qcow2 | Self::Pxe => Ok(()),
             Self::Vmdk => identity.give_vmdk(&mut file),
             Self::Vdi => identity.give_vdi(&mut file),
             Self::Vhd => vhd::finish(&mut file, identity.of_name(0)),

@@ -10,6 +10,7 @@ use layout::{
 use loader::bundle::{Bundle, HeaderBytes, Piece, PieceKind};
 use loader::checksum::{Checksum, crc32};
 use loader::error::BootError;
+use loader::reader::Place;
 use loader::stage2_descriptor::Stage2Descriptor;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -79,7 +80,7 @@ fn check_bundle(image: &mut (impl Read + Seek), lba: u64, image_len: u64) -> Res
     let start = lba * u64::from(SECTOR_LEN);
     let mut header: HeaderBytes = [0; layout::BUNDLE_HEADER_LEN as usize];
     image.read_exact(&mut header).context("cut off before the bundle")?;
-    let bundle = Bundle::parse(lba, &header)?;
+    let bundle = Bundle::parse(Place::at_lba(lba), &header)?;
     let end = start.saturating_add(bundle.len);
     ensure!(end <= image_len, "cut off: {image_len} bytes, the bundle ends at {end}");
     let pieces = [

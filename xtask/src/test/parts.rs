@@ -4,8 +4,8 @@ use super::booted::Booted;
 use super::run_folder::RunFolder;
 use crate::bare_metal::{
     ACPI_KERNEL, API_KERNEL, BACKTRACE_KERNEL_ANYWHERE, Builder, FOREIGN_KERNEL, FOREIGN_KERNEL_ANYWHERE,
-    KERNEL, ODD_BIOS, PARTITION_MBR, Profile, RECURSIVE_KERNEL, STAGE_FOLDER, TEST_KERNELS, TUTORIAL_KERNEL,
-    both, read,
+    KERNEL, ODD_BIOS, ODD_PXE, PARTITION_MBR, Profile, RECURSIVE_KERNEL, STAGE_FOLDER, TEST_KERNELS,
+    TUTORIAL_KERNEL, both, read,
 };
 use crate::checkout::Checkout;
 use crate::flatten::flatten;
@@ -31,6 +31,8 @@ pub(crate) struct Parts {
     pub(crate) stage2_elf: Vec<u8>,
     /// The boot program that makes the BIOS an odd one.
     pub(crate) odd_bios: Vec<u8>,
+    /// The program that makes the PXE ROM an odd one.
+    pub(crate) odd_pxe: Vec<u8>,
     /// The boot sector of a disk whose active partition is booted.
     pub(crate) partition_mbr: Vec<u8>,
     /// Our kernel, by profile.
@@ -70,11 +72,13 @@ impl Parts {
             || -> Result<_> {
                 let stages = builder.stages()?;
                 let odd_bios = builder.stage(&ODD_BIOS, STAGE_FOLDER)?;
+                let odd_pxe = builder.stage(&ODD_PXE, STAGE_FOLDER)?;
                 let partition_mbr = builder.stage(&PARTITION_MBR, STAGE_FOLDER)?;
                 let foreign = builder.kernels(&FOREIGN_KERNEL_ANYWHERE, Profile::Release)?;
                 Ok((
                     stages,
                     odd_bios,
+                    odd_pxe,
                     partition_mbr,
                     foreign,
                     builder.kernels(&BACKTRACE_KERNEL_ANYWHERE, Profile::Release)?,
@@ -93,7 +97,8 @@ impl Parts {
                 ])
             },
         );
-        let (stages, odd_bios, partition_mbr, foreign_kernels_anywhere, test_kernels_anywhere) = stages?;
+        let (stages, odd_bios, odd_pxe, partition_mbr, foreign_kernels_anywhere, test_kernels_anywhere) =
+            stages?;
         let [
             kernel_dev,
             kernel_release,
@@ -108,6 +113,7 @@ impl Parts {
             stages: Stages::flatten(&stages)?,
             stage2_elf: stages.stage2,
             odd_bios: flatten(&odd_bios, 0, u32::try_from(odd_bios::LEN)?).context("odd-bios")?,
+            odd_pxe: flatten(&odd_pxe, layout::NETWORK_PROGRAM_ADDR, odd_pxe::LEN_MAX).context("odd-pxe")?,
             partition_mbr: flatten(&partition_mbr, layout::BIOS_DATA_END, layout::SECTOR_LEN)
                 .context("partition-mbr")?,
             kernel_dev,

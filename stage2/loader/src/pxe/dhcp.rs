@@ -48,7 +48,7 @@ impl FileName {
     /// The bundle's name by that of the program: in the same folder, with the extension exchanged. None where the program's name
     /// is that of a folder, or the result is too long.
     fn of_bundle(program: &[u8]) -> Option<Self> {
-        let is_separator = |byte: &u8| [b'/', b'\\'].contains(byte);
+        let is_separator = |byte: &u8| b"/\\".contains(byte);
         let base_start = program.iter().rposition(is_separator).map_or(0, |position| position + 1);
         let base = &program[base_start..];
         if base.is_empty() {

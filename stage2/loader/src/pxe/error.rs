@@ -12,7 +12,7 @@ pub enum NetworkError {
     NoPxe { found: u32 },
     Service { service: u16, status: u16 },
     NoProgramName { found: usize },
-    ConventionalMemory { found: u16, expected: u16 },
+    ConventionalMemory { found: u32, expected: u32 },
 }
 
 impl fmt::Display for NetworkError {
@@ -40,7 +40,6 @@ impl fmt::Display for NetworkError {
                 text!(" bytes, expected 1 to 120")
             ),
             Self::ConventionalMemory { found, expected } => {
-                let [found, expected] = [found, expected].map(u32::from);
                 let [start, middle, end] = [
                     text!("E93: "),
                     text!(" KiB of conventional memory, expected "),

@@ -12,15 +12,18 @@ use core::ops::Range;
 
 /// A file that arrives in packets.
 pub trait Packets {
-    /// Bytes of each packet but the last one, which is shorter: at most [`PACKET_LEN`].
-    fn packet_len(&self) -> usize;
+    /// Bytes of each packet but the last one, which is shorter, as the ROM tells. Not all ROMs do.
+    fn told_packet_len(&self) -> usize;
 
-    /// The next packet.
+    /// The next packet: at most [`PACKET_LEN`] bytes. Behind the last one there is none, or one without bytes.
     ///
     /// # Errors
     /// `NetworkError::Service`.
     fn next(&mut self) -> Result<&[u8]>;
 }
+
+/// The shortest packet of all that are not the last one: where the server and the ROM agreed on nothing else (RFC 1350).
+const PACKET_LEN_MIN: usize = 512;
 
 /// Bytes of the packets that come up to the end of the bundle's header.
 const HEAD_MAX: usize = layout::BUNDLE_HEADER_LEN as usize + PACKET_LEN as usize;
@@ -36,12 +39,15 @@ pub fn fetch(
     regions: &[MemoryRegion],
     place: Place,
 ) -> Result<Range<u64>> {
-    let packet_len = packets.packet_len();
+    let mut packet_len = packets.told_packet_len();
     let mut head = ArrayVec::<u8, HEAD_MAX>::new();
     let mut is_last = false;
     // How long the bundle is, its header tells.
     while !is_last && head.len() < layout::BUNDLE_HEADER_LEN as usize {
         let packet = packets.next()?;
+        if head.is_empty() {
+            packet_len = packet_len.min(packet.len()).max(PACKET_LEN_MIN);
+        }
         is_last = packet.len() < packet_len;
         head.extend(packet.iter().copied().take(head.remaining_capacity()));
     }

@@ -152,6 +152,8 @@ fn name_of(file: &ServerFile) -> &str {
 struct Server<'a> {
     file: &'a [u8],
     packet_len: usize,
+    /// What it says that this is.
+    told_len: usize,
     sent: usize,
     fails_after: usize,
     is_done: bool,
@@ -161,19 +163,19 @@ const FAILURE: BootError =
     BootError::Network(NetworkError::Service { service: number::TFTP_READ, status: 0x35 });
 
 impl Packets for Server<'_> {
-    fn packet_len(&self) -> usize {
-        self.packet_len
+    fn told_packet_len(&self) -> usize {
+        self.told_len
     }
 
     fn next(&mut self) -> Result<&[u8]> {
-        assert!(!self.is_done, "nothing comes behind the last packet");
+        assert!(!self.is_done, "nothing comes behind the end");
         if self.sent == self.fails_after {
             return Err(FAILURE.into());
         }
         let rest = &self.file[(self.sent * self.packet_len).min(self.file.len())..];
         let packet = &rest[..rest.len().min(self.packet_len)];
         self.sent += 1;
-        self.is_done = packet.len() < self.packet_len;
+        self.is_done = packet.is_empty();
         Ok(packet)
     }
 }
@@ -210,7 +212,10 @@ fn map() -> [MemoryRegion; 3] {
 
 /// Fetches a file that comes in packets of a length, until the server fails.
 fn fetched(file: &[u8], packet_len: usize, fails_after: usize) -> Result<Vec<u8>> {
-    let mut server = Server { file, packet_len, sent: 0, fails_after, is_done: false };
+    fetched_by(Server { file, packet_len, told_len: packet_len, sent: 0, fails_after, is_done: false })
+}
+
+fn fetched_by(mut server: Server<'_>) -> Result<Vec<u8>> {
     let mut memory = FakeMemory::default();
     let range = fetch(&mut server, &mut memory, &map(), PLACE)?;
     assert!(range.start.is_multiple_of(4096) && range.start >= 0x10_0000 && range.end <= 0x100_0000);
@@ -314,6 +319,20 @@ proptest! {
     }
 
     #[test]
+    fn whatever_length_of_packets_is_told_a_bundle_arrives(
+        len in 8192..20_000usize,
+        packet_len in 512..=usize::from(PACKET_LEN),
+        told_len in prop_oneof![Just(0), Just(512), Just(1456), 0..=usize::from(u16::MAX)],
+        found in any::<Index>(),
+    ) {
+        let bundle = bundle(len);
+        let server = |file| Server { file, packet_len, told_len, sent: 0, fails_after: usize::MAX, is_done: false };
+        prop_assert_eq!(&fetched_by(server(&bundle)).unwrap(), &bundle);
+        let cut = &bundle[..found.index(len)];
+        prop_assert_eq!(&fetched_by(server(cut)).unwrap(), cut);
+    }
+
+    #[test]
     fn of_a_file_that_was_cut_off_as_much_arrives_as_there_is(
         len in 8192..20_000usize,
         packet_len in 512..=usize::from(PACKET_LEN),
@@ -348,7 +367,7 @@ proptest! {
             region
         }).collect();
         let bundle = bundle(len);
-        let mut server = Server { file: &bundle, packet_len: 1456, sent: 0, fails_after: usize::MAX, is_done: false };
+        let mut server = Server { file: &bundle, packet_len: 1456, told_len: 1456, sent: 0, fails_after: usize::MAX, is_done: false };
         let mut memory = FakeMemory::default();
         let most = map.iter().filter(|region| region.kind == MemoryRegionKind::USABLE).map(|region| {
             region.end_addr.min(1 << 32).saturating_sub(region.start_addr.max(1 << 20))
