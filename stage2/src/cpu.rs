@@ -36,7 +36,6 @@ pub(crate) fn detect() -> Result<PagingFeatures> {
 /// calculate.
 fn allow_sse() {
     const NO_COPROCESSOR: u64 = Cr0Flags::EMULATE_COPROCESSOR.union(Cr0Flags::TASK_SWITCHED).bits();
-    const HYPERVISOR: u32 = 1 << 31;
     const HYPERVISOR_NAME: u32 = 0x4000_0000;
     const KVM: u32 = u32::from_le_bytes(*b"KVMK");
     // SAFETY: a 64-bit CPU has SSE; nothing else changes.
@@ -54,7 +53,8 @@ fn allow_sse() {
             options(nostack),
         );
     }
-    if __cpuid(1).ecx & HYPERVISOR == 0 || __cpuid(HYPERVISOR_NAME).ebx != KVM {
+    // Where there is no hypervisor, what is told is not this name.
+    if __cpuid(HYPERVISOR_NAME).ebx != KVM {
         // SAFETY: SSE2 is on.
         unsafe { use_sse2() };
     }

@@ -19,6 +19,7 @@ mod firmware_tables;
 mod hand_off;
 mod heap;
 mod high_memory;
+mod memory_functions;
 mod optional_part;
 mod physical_memory;
 mod port;
@@ -129,7 +130,7 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
     )?;
     load::load_besides(&mut reader, &mut memory, &mut frames, &bundle, plan.window_addr, &mut parts)?;
     pass(milestones, MilestoneId::KERNEL_LOADED);
-    println!("kernel: {} bytes from {source}", bundle.kernel.len);
+    println!("kernel: {} bytes", bundle.kernel.len);
 
     // What the kernel will see.
     // SAFETY: paging is off, and frames that were taken for tables are used for nothing else.

@@ -169,15 +169,12 @@ impl Lanes {
 
     /// Adds blocks by instructions that every CPU has.
     fn add_one_by_one(&mut self, blocks: &[Block]) {
-        for double_words in blocks.as_flattened().as_chunks::<16>().0 {
-            for (lane, double_word) in double_words.as_chunks().0.iter().enumerate() {
-                let double_word = u64::from_le_bytes(*double_word);
-                self.sums[lane] = self.sums[lane].wrapping_add(double_word);
-                self.upper_sums[lane] = self.upper_sums[lane].wrapping_add(double_word >> 32);
-                self.sums_of_sums[lane] = self.sums_of_sums[lane].wrapping_add(self.sums[lane]);
-                self.upper_sums_of_sums[lane] =
-                    self.upper_sums_of_sums[lane].wrapping_add(self.upper_sums[lane]);
-            }
+        for (index, double_word) in blocks.as_flattened().as_chunks().0.iter().enumerate() {
+            let (lane, double_word) = (index % 2, u64::from_le_bytes(*double_word));
+            self.sums[lane] = self.sums[lane].wrapping_add(double_word);
+            self.upper_sums[lane] = self.upper_sums[lane].wrapping_add(double_word >> 32);
+            self.sums_of_sums[lane] = self.sums_of_sums[lane].wrapping_add(self.sums[lane]);
+            self.upper_sums_of_sums[lane] = self.upper_sums_of_sums[lane].wrapping_add(self.upper_sums[lane]);
         }
     }
 

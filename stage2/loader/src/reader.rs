@@ -68,17 +68,6 @@ impl fmt::Display for Place {
     }
 }
 
-/// What is read.
-impl fmt::Display for BootSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.place {
-            Place::Drive { .. } => write!(f, "drive {:02X}h", self.drive),
-            Place::Memory { .. } => f.write_str("memory"),
-            Place::Network { .. } => f.write_str("the network"),
-        }
-    }
-}
-
 /// Makes sure that a sector has a length that the loader can work with. To be called wherever one is told.
 ///
 /// # Errors

@@ -89,7 +89,7 @@ pub(crate) fn show(mode: u16) -> bool {
     unsafe { call(INT_VIDEO, &mut registers) };
     let is_shown = is_success(&registers);
     if !is_shown {
-        println!("no framebuffer: the BIOS did not set mode {mode:#x}");
+        println!("no framebuffer: the BIOS did not set mode {:#x}", u32::from(mode));
     }
     is_shown
 }
