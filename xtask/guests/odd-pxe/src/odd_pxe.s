@@ -1,5 +1,6 @@
 // The odd PXE ROM: 16-bit real mode throughout, instructions of the 386. main.rs tells what it does.
 
+    .code16
     .section .odd.manners, "awx", @progbits
     .globl odd_entry
 odd_entry:
