@@ -108,7 +108,7 @@ const STAGE2_FOR_GDB: Package = Package {
         SMALL_CORE,
         CORE_AND_ALLOC,
         "--config",
-        "target.i686-stages.rustflags = ['-Cforce-frame-pointers=yes', '-Cllvm-args=-no-x86-call-frame-opt -inline-threshold=20', \
+        "target.i686-stages.rustflags = ['-Cforce-frame-pointers=yes', '-Cllvm-args=-no-x86-call-frame-opt -inline-threshold=24', \
          '-Zmir-opt-level=1']",
     ],
     ..STAGE2
