@@ -10,6 +10,9 @@ fn main() {
     let symbols = [
         ("LAYOUT_SECTOR_LEN", layout::SECTOR_LEN),
         ("LAYOUT_NETWORK_PROGRAM_ENTRY", layout::NETWORK_PROGRAM_ENTRY),
+        ("LAYOUT_PROGRAM_ADDR", layout::PROGRAM_ADDR),
+        ("LAYOUT_SAVED_ADDR", layout::SAVED_ADDR),
+        ("LAYOUT_SAVED_LEN", layout::SAVED_LEN),
         ("LAYOUT_STAGE2_ADDR", layout::STAGE2_ADDR),
         ("LAYOUT_MODE_SWITCH_PAGE_END", layout::MODE_SWITCH_PAGE_END),
         ("LAYOUT_STAGE2_MAIN_PART_END", main_part_end()),

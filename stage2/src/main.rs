@@ -42,27 +42,34 @@ use loader::bundle::{Bundle, PieceKind};
 use loader::e820;
 use loader::frames::Frames;
 use loader::load;
+use loader::multiboot;
 use loader::paging::AddressSpace;
 use loader::plan::{self, AddressPlan, Machine};
 use loader::reader::BootSource;
 use loader::relocate::relocate;
 
 /// Where all entries meet, on the loader's stack.
-fn stage2_main(source: BootSource) -> ! {
+fn stage2_main(source: Result<BootSource>) -> ! {
     let started = cpu::first_time_stamp();
     exceptions::init();
     console::init();
-    match boot(&source, started) {
-        Ok(never) => match never {},
-        Err(error) => stop::stop(&error),
-    }
+    println!("Doorstep {}", env!("CARGO_PKG_VERSION"));
+    let error = match source {
+        Ok(source) => match boot(&source, started) {
+            Ok(never) => match never {},
+            Err(error) => error,
+        },
+        Err(error) => error,
+    };
+    stop::stop(&error)
 }
 
 /// The way to the kernel.
+// Not inlined: gdb knows it by its name.
+#[inline(never)]
 fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
-    let Tables { reports, regions, loaded, milestones } = tables::take();
+    let Tables { reports, command_line, regions, loaded, milestones } = tables::take();
     milestones.extend(started.map(|ticks| Milestone::new(MilestoneId::STAGE2, ticks)));
-    println!("Doorstep {}", env!("CARGO_PKG_VERSION"));
 
     // What the machine is.
     let features = cpu::detect()?;
@@ -122,12 +129,12 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
         relocate(&mut memory, loaded)?;
     }
     let room = Room::take(&mut frames)?;
-    let command_line_len = load::load_command_line(
-        &mut reader,
-        &mut memory,
-        bundle.command_line.as_ref(),
-        room.command_line_addr(),
-    )?;
+    let command_line_len = if command_line.is_empty() {
+        let piece = bundle.command_line.as_ref();
+        load::load_command_line(&mut reader, &mut memory, piece, room.command_line_addr())?
+    } else {
+        multiboot::write_command_line(&mut memory, command_line, room.command_line_addr())
+    };
     load::load_besides(&mut reader, &mut memory, &mut frames, &bundle, plan.window_addr, &mut parts)?;
     pass(milestones, MilestoneId::KERNEL_LOADED);
     println!("kernel: {} bytes", bundle.kernel.len);

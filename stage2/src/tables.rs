@@ -5,11 +5,14 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use loader::boot_info_builder::Milestones;
 use loader::e820::{Regions, Reports};
 use loader::load::LoadedKernel;
+use loader::multiboot::CommandLine;
 
 /// Room for the memory map and for what is known of the kernel.
 pub(crate) struct Tables {
     /// What the BIOS and the loader report.
     pub(crate) reports: Reports,
+    /// A command line that takes the place of the bundle's.
+    pub(crate) command_line: CommandLine,
     /// What follows from it.
     pub(crate) regions: Regions,
     /// The kernel, and where its pieces lie.
@@ -20,23 +23,31 @@ pub(crate) struct Tables {
 
 struct Once(UnsafeCell<Tables>);
 
-// SAFETY: the loader has one thread, and `take` gives the tables away once.
+// SAFETY: the loader has one thread, and `take` gives the tables to one at a time.
 unsafe impl Sync for Once {}
 
 static TABLES: Once = Once(UnsafeCell::new(Tables {
     reports: Reports::new_const(),
+    command_line: CommandLine::new_const(),
     regions: Regions::new_const(),
     loaded: LoadedKernel::EMPTY,
     milestones: Milestones::new_const(),
 }));
 
-/// The tables, empty.
+/// Whether somebody has them.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// The tables: empty, or as they were given back.
 ///
 /// # Panics
-/// When they are asked for a second time.
+/// When somebody has them.
 pub(crate) fn take() -> &'static mut Tables {
-    static TAKEN: AtomicBool = AtomicBool::new(false);
-    assert!(!TAKEN.swap(true, Relaxed), "the tables are taken once");
+    assert!(!TAKEN.swap(true, Relaxed), "one has the tables at a time");
     // SAFETY: `TAKEN` makes this the only reference.
     unsafe { &mut *TABLES.0.get() }
+}
+
+/// Gives the tables back, with what has been filled in: who calls this had the only reference.
+pub(crate) fn give_back(_: &'static mut Tables) {
+    TAKEN.store(false, Relaxed);
 }

@@ -1,24 +1,29 @@
-//! From a boot stage's ELF file to the bytes that the machine loads: its segments, laid out by their physical addresses.
+//! From a boot stage's ELF file to the bytes that the machine loads: its segments, laid out by the addresses they run at.
 
 use anyhow::{Context, Result, ensure};
 use elf::ElfBytes;
 use elf::abi::PT_LOAD;
 use elf::endian::LittleEndian;
+use elf::segment::ProgramHeader;
+use layout::FIRST_MIB_END;
 
-/// The bytes of an ELF file from physical address `base_addr` on, at most `max_len` of them.
+/// The bytes of an ELF file from address `base_addr` on, at most `max_len` of them. Boot stages run below 1 MiB; what lies
+/// above is there for those who load the file itself.
 ///
 /// What lies between two segments is zero; zeroed memory behind the last one (.bss) is left to the program.
 pub(crate) fn flatten(elf: &[u8], base_addr: u32, max_len: u32) -> Result<Vec<u8>> {
     let elf = ElfBytes::<LittleEndian>::minimal_parse(elf).context("not an ELF file")?;
     let segments = elf.segments().context("an ELF file without segments")?;
-    let mut loaded: Vec<_> =
-        segments.iter().filter(|segment| segment.p_type == PT_LOAD && segment.p_filesz > 0).collect();
-    loaded.sort_by_key(|segment| segment.p_paddr);
+    let is_loaded = |segment: &ProgramHeader| {
+        segment.p_type == PT_LOAD && segment.p_filesz > 0 && segment.p_vaddr < FIRST_MIB_END.into()
+    };
+    let mut loaded: Vec<_> = segments.iter().filter(is_loaded).collect();
+    loaded.sort_by_key(|segment| segment.p_vaddr);
 
     let base_addr = u64::from(base_addr);
     let mut bytes = Vec::new();
     for segment in loaded {
-        let start_addr = segment.p_paddr;
+        let start_addr = segment.p_vaddr;
         let next_addr = base_addr + bytes.len() as u64;
         ensure!(
             start_addr >= next_addr,
@@ -51,7 +56,7 @@ pub(crate) fn symbol(elf: &[u8], name: &str) -> Result<u64> {
 mod tests {
     use super::*;
 
-    /// An ELF32 file with the given segments: (physical address, bytes).
+    /// An ELF32 file with the given segments: (address, bytes). They are loaded elsewhere.
     fn elf32(segments: &[(u32, &[u8])]) -> Vec<u8> {
         let head_len = 52 + 32 * segments.len();
         let mut file = Vec::new();
@@ -66,7 +71,9 @@ mod tests {
         let mut offset = head_len;
         for (addr, bytes) in segments {
             let len = u32::try_from(bytes.len()).unwrap();
-            for word in [PT_LOAD, u32::try_from(offset).unwrap(), *addr, *addr, len, len + 100, 5, 1] {
+            for word in
+                [PT_LOAD, u32::try_from(offset).unwrap(), *addr, *addr + 0x10_0000, len, len + 100, 5, 1]
+            {
                 file.extend(word.to_le_bytes());
             }
             offset += bytes.len();
@@ -77,7 +84,7 @@ mod tests {
 
     #[test]
     fn segments_lie_at_their_addresses_with_zeros_between() {
-        let file = elf32(&[(0x8004, b"end"), (0x8000, b"ab")]);
+        let file = elf32(&[(0x8004, b"end"), (0x8000, b"ab"), (0x10_0000, b"not of the machine's")]);
         assert_eq!(flatten(&file, 0x8000, 512).unwrap(), b"ab\0\0end");
     }
 

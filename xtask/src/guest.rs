@@ -10,8 +10,9 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -37,6 +38,35 @@ pub(crate) enum Drive {
     On(&'static [&'static str]),
 }
 
+/// What QEMU boots without a disk, by Multiboot.
+#[derive(Clone, Debug)]
+pub(crate) struct Direct {
+    /// stage2's ELF file.
+    pub(crate) program: PathBuf,
+    /// The bundle.
+    pub(crate) bundle: PathBuf,
+}
+
+impl Direct {
+    /// QEMU's options.
+    fn options(&self) -> Result<Vec<String>> {
+        let path = |path: &PathBuf| path.to_str().map(str::to_owned).context("a path that is not UTF-8");
+        let (program, bundle) = (path(&self.program)?, escape_commas(&path(&self.bundle)?));
+        Ok(vec!["-kernel".to_owned(), program, "-initrd".to_owned(), bundle])
+    }
+
+    /// The same, with a link in this folder to a bundle whose path has a space: QEMU takes what follows on one for an argument of
+    /// the module's.
+    fn without_space(&self, folder: &Path) -> Result<Self> {
+        if !self.bundle.to_string_lossy().contains(' ') {
+            return Ok(self.clone());
+        }
+        let bundle = folder.join("bundle");
+        symlink(path::absolute(&self.bundle)?, &bundle)?;
+        Ok(Self { bundle, ..self.clone() })
+    }
+}
+
 /// A machine for QEMU to play.
 #[derive(Clone, Default)]
 pub(crate) struct Machine {
@@ -44,6 +74,8 @@ pub(crate) struct Machine {
     pub(crate) image: PathBuf,
     /// QEMU's name of the image's format [default: raw].
     pub(crate) format: Option<&'static str>,
+    /// What is booted in its place.
+    pub(crate) direct: Option<Direct>,
     /// How it is attached.
     pub(crate) drive: Drive,
     /// Whether what the guest writes reaches the image. Otherwise it is in a temporary file, and gone at the end; the
@@ -112,6 +144,9 @@ impl Machine {
     fn disk(&self) -> Result<Vec<String>> {
         let path = self.image.to_str().context("an image path that is not UTF-8")?;
         let file = escape_commas(path);
+        if let (true, Some(direct)) = (self.command.is_empty(), &self.direct) {
+            return direct.options();
+        }
         if let Some((_, options)) = self.command.split_first() {
             // Within `-drive`, a comma would end the path.
             let with_path =
@@ -198,10 +233,11 @@ impl Machine {
     fn spawn(&self, mut command: Command, messages: impl FnOnce(&Path) -> Result<Stdio>) -> Result<Guest> {
         interrupt::check()?;
         let folder = TemporaryFolder::new()?;
+        let direct = self.direct.as_ref().map(|direct| direct.without_space(folder.path())).transpose()?;
         let qmp = if self.is_qemu() { Some(Qmp::listen(folder.path())?) } else { None };
         let mut guard = interrupt::Guard::new();
         let mut child = command
-            .args(self.all_arguments()?)
+            .args(Self { direct, ..self.clone() }.all_arguments()?)
             .args(qmp.iter().flat_map(Qmp::arguments))
             .stdout(Stdio::piped())
             .stderr(messages(&folder.path().join(MESSAGES))?)

@@ -19,13 +19,14 @@ mod symbols;
 
 pub(crate) use atomic_write::write_atomically;
 pub(crate) use desk_check::check_kernel;
-pub(crate) use disk_image::{DiskImage, Image, Medium, OPTIONAL_PART, Stages};
+pub(crate) use disk_image::{DiskImage, Image, Medium, OPTIONAL_PART, Stages, WAYS_IN};
 pub(crate) use format::{Format, QEMU_IMG};
 pub(crate) use overwriting::{Role, refuse_overwriting};
 pub(crate) use recognition::open_image;
 
 use crate::bare_metal::{Builder, KERNEL, Profile, STAGE_FOLDER, STAGE1, STAGE2, StageFiles, both, read};
 use crate::checkout::Checkout;
+use crate::guest::Direct;
 use crate::output;
 use crate::project::{self, Boot, FramebufferChoice, Settings};
 use crate::strip::strip;
@@ -41,8 +42,9 @@ use xshell::Shell;
 
 /// Build a disk image: boot sector, second stage, kernel.
 ///
-/// The kernel is checked as the loader will check it, and stripped of its debug sections. The unstripped ELF files
-/// of all parts are put beside the default image, for gdb.
+/// The kernel is checked as the loader will check it, and stripped of its debug sections. Beside the image are put, for
+/// Multiboot loaders such as GRUB, the loader as a program, stage2.elf, and what it boots, the bundle: for my.img, my.bundle.
+/// The unstripped ELF files of all parts are put beside the default image, for gdb.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -174,8 +176,31 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds an image, prints what is in it, and returns its path.
-pub(crate) fn build(shell: &Shell, contents: &Contents, outputs: Outputs<'_>) -> Result<PathBuf> {
+/// An image, and beside it what it takes to boot without a disk.
+pub(crate) struct Built {
+    /// The disk.
+    pub(crate) image: PathBuf,
+    /// stage2 as a program for Multiboot loaders, and its module.
+    pub(crate) direct: Direct,
+}
+
+impl Built {
+    /// The paths that belong to an image's.
+    fn beside(image: PathBuf) -> Self {
+        let [_, stage2, _] = ELF_FILES;
+        let direct = Direct { program: image.with_file_name(stage2), bundle: image.with_extension("bundle") };
+        Self { image, direct }
+    }
+
+    /// Writes what lies beside the image. A network boot program has its bundle there, too: it is the same one.
+    fn write_direct(&self, image: &DiskImage, elf_files: &ElfFiles) -> Result<()> {
+        write_atomically(&self.direct.program, &elf_files.stages.stage2)?;
+        write_atomically(&self.direct.bundle, image.bundle()?)
+    }
+}
+
+/// Builds an image, prints what is in it, and returns where everything is.
+pub(crate) fn build(shell: &Shell, contents: &Contents, outputs: Outputs<'_>) -> Result<Built> {
     let checkout = Checkout::find(shell)?;
     let folder = checkout.output().join(contents.profile.name());
     let mut usual = match &contents.kernel {
@@ -194,6 +219,7 @@ pub(crate) fn build(shell: &Shell, contents: &Contents, outputs: Outputs<'_>) ->
     let second = outputs.format.second_file(&path);
     let other = second.as_deref().map(|second| ("the bundle", second)).or(outputs.other);
     check_paths(&checkout, contents, &boot, &path, other, elf_files_folder)?;
+    check_beside(contents, &boot, &path, outputs.other)?;
     outputs.format.check_tools()?;
     let (image, elf_files) = make(shell, &checkout, contents, &boot, medium, |builder| builder.stages())?;
     if let Some(folder) = elf_files_folder {
@@ -201,31 +227,39 @@ pub(crate) fn build(shell: &Shell, contents: &Contents, outputs: Outputs<'_>) ->
         elf_files.write_kernel(folder)?;
     }
     outputs.format.write(&image, &elf_files.stages.stage2, &path)?;
+    let built = Built::beside(path);
+    built.write_direct(&image, &elf_files)?;
     match &second {
         None => output::line(&image.table()),
         Some(second) => output::line(&Checkout::display(second)),
     }
-    output::line(&Checkout::display(&path));
-    Ok(path)
+    let Direct { program, bundle } = &built.direct;
+    output::line(&format!("for Multiboot: {} {}", Checkout::display(program), Checkout::display(bundle)));
+    output::line(&Checkout::display(&built.image));
+    Ok(built)
 }
 
-/// Builds the image that cargo runs a kernel from, beside it, and returns its path.
+/// Builds the image that cargo runs a kernel from, beside it, and returns where everything is.
 pub(crate) fn build_for_runner(
     shell: &Shell,
     kernel: &Path,
     overrides: &Overrides,
     settings: &Settings,
     picture: Option<&Path>,
-) -> Result<PathBuf> {
+) -> Result<Built> {
     let checkout = Checkout::find(shell)?;
     let contents = Contents { kernel: Some(kernel.to_owned()), ..Contents::default() };
     let path = path::absolute(kernel.with_extension("img"))?;
     let boot = overrides.resolve(&settings.boot);
     let picture = picture.map(|picture| ("the picture", picture));
     check_paths(&checkout, &contents, &boot, &path, picture, None)?;
-    let (image, _) = make(shell, &checkout, &contents, &boot, Medium::Disk, |builder| builder.stages())?;
+    check_beside(&contents, &boot, &path, picture)?;
+    let (image, elf_files) =
+        make(shell, &checkout, &contents, &boot, Medium::Disk, |builder| builder.stages())?;
     write_atomically(&path, image.bytes())?;
-    Ok(path)
+    let built = Built::beside(path);
+    built.write_direct(&image, &elf_files)?;
+    Ok(built)
 }
 
 /// An image's path that only this kernel has, so that several can be looked at side by side.
@@ -293,6 +327,16 @@ fn check_paths(
     written.push(("the image", image));
     written.extend(other);
     refuse_overwriting(&kept, &written)
+}
+
+/// Makes sure that what is put beside an image overwrites nothing either.
+fn check_beside(contents: &Contents, boot: &Boot, image: &Path, other: Option<Role<'_>>) -> Result<()> {
+    let Built { direct: Direct { program, bundle }, .. } = Built::beside(image.to_owned());
+    let mut kept: Vec<Role<'_>> = vec![("the image", image)];
+    kept.extend(contents.kernel.as_deref().map(|kernel| ("the kernel", kernel)));
+    kept.extend(boot.ramdisk.as_deref().map(|ramdisk| ("the ramdisk", ramdisk)));
+    kept.extend(other);
+    refuse_overwriting(&kept, &[("stage2.elf", &program), ("the bundle", &bundle)])
 }
 
 /// The parts of an image as the linker made them, with their symbols.

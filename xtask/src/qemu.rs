@@ -2,7 +2,7 @@
 
 use crate::checkout::Checkout;
 use crate::guest::{self, Event, Guest, Machine};
-use crate::image::{self, Outputs, write_atomically};
+use crate::image::{self, Built, Outputs, write_atomically};
 use crate::{child, interrupt, output};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -22,6 +22,7 @@ use xshell::Shell;
 #[command(after_help = "\
 Examples:
   cargo xtask qemu --profile release --memory 512M
+  cargo xtask qemu --direct                            without a disk: the fastest way to see a change
   cargo xtask qemu --timeout 5 --screenshot boot.png   headless: boot, wait, take the picture, end
   cargo xtask qemu --screenshot boot.png               the same once the guest has nothing more to say
   cargo xtask qemu -- -d int,cpu_reset                 with options for QEMU
@@ -34,9 +35,20 @@ pub(crate) struct Options {
     #[arg(short, long, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) direct: DirectOption,
+    #[command(flatten)]
     pub(crate) machine: MachineOptions,
     #[command(flatten)]
     pub(crate) end: EndOptions,
+}
+
+/// How it is booted.
+#[derive(Args, Default)]
+#[command(next_help_heading = "Machine")]
+pub(crate) struct DirectOption {
+    /// Let QEMU put the loader and what it boots into memory: there is no disk, and nothing to wait for
+    #[arg(long, conflicts_with = "writable")]
+    pub(crate) direct: bool,
 }
 
 /// The machine.
@@ -109,8 +121,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         other: options.end.screenshot.as_deref().map(|picture| ("the picture", picture)),
         ..Outputs::default()
     };
-    let image = image::build(&shell, &options.contents, outputs)?;
-    boot(&options.machine.machine(&image), &options.end)
+    let Built { image, direct } = image::build(&shell, &options.contents, outputs)?;
+    let machine = options.machine.machine(&image);
+    boot(&Machine { direct: options.direct.direct.then_some(direct), ..machine }, &options.end)
 }
 
 /// Boots an image and stays until the guest, the time-out, the picture or the user ends it.

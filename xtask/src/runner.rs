@@ -4,9 +4,9 @@
 //! A test's executable is told from a kernel by where cargo has put it, as the tool bootimage does.
 
 use crate::guest::{self, Event, Guest, Machine};
-use crate::image::{self, Overrides};
+use crate::image::{self, Built, Overrides};
 use crate::project::{self, Program};
-use crate::qemu::{self, EndOptions, MachineOptions};
+use crate::qemu::{self, DirectOption, EndOptions, MachineOptions};
 use crate::{interrupt, output};
 use anyhow::{Result, bail};
 use clap::Args;
@@ -39,6 +39,8 @@ pub(crate) struct Options {
     #[command(flatten)]
     overrides: Overrides,
     #[command(flatten)]
+    direct: DirectOption,
+    #[command(flatten)]
     machine: MachineOptions,
     #[command(flatten)]
     end: EndOptions,
@@ -49,9 +51,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let Options { kernel, overrides, end, .. } = options;
     let settings = project::settings_for_runner(kernel)?;
     let picture = end.screenshot.as_deref();
-    let image = image::build_for_runner(&shell, kernel, overrides, &settings, picture)?;
-    let machine = options.machine.machine(&image);
+    let Built { image, direct } = image::build_for_runner(&shell, kernel, overrides, &settings, picture)?;
     let program = settings.program;
+    let is_direct = options.direct.direct || program.direct;
+    let machine = Machine { direct: is_direct.then_some(direct), ..options.machine.machine(&image) };
     if is_test(kernel) {
         return run_test(kernel, with_program(machine, &program, true), &program);
     }

@@ -6,7 +6,7 @@
 use crate::bare_metal::{BootSectors, Builder, StageFiles};
 use crate::checkout::Checkout;
 use crate::flatten::symbol;
-use crate::image::OPTIONAL_PART;
+use crate::image::{OPTIONAL_PART, WAYS_IN};
 use crate::output;
 use crate::toolchain::Toolchain;
 use anyhow::{Context, Result};
@@ -16,8 +16,8 @@ use elf::abi::{SHF_ALLOC, SHF_EXECINSTR, SHT_NOBITS, STT_FUNC};
 use elf::endian::LittleEndian;
 use elf::section::SectionHeader;
 use layout::{
-    BOOT_SIGNATURE_OFFSET, BPB_END, DESCRIPTOR_OFFSET, DISK_SIGNATURE_OFFSET, LOADER_MAX_LEN, SECTOR_LEN,
-    STAGE1_ADDR, STAGE2_ADDR, STAGE2_MAX_SECTORS,
+    BOOT_SIGNATURE_OFFSET, BPB_END, DESCRIPTOR_OFFSET, DISK_SIGNATURE_OFFSET, FIRST_MIB_END, LOADER_MAX_LEN,
+    SECTOR_LEN, STAGE1_ADDR, STAGE2_ADDR, STAGE2_MAX_SECTORS,
 };
 use rustc_demangle::demangle;
 use std::cmp::Reverse;
@@ -29,7 +29,7 @@ use xshell::Shell;
 /// Show what takes the room in the boot stages: crates, largest functions, and what is left.
 ///
 /// The main part of stage2 is on the disk of every kernel: with the boot sector, it is to have at most 48 KiB. The optional
-/// part is there only for kernels that need it. A function is counted with the crate that it was written in. A loader too
+/// part is there only for kernels that need it. Ways in other than from a disk are in stage2's ELF file alone. A function is counted with the crate that it was written in. A loader too
 /// large to be linked is shown, too.
 #[derive(Args)]
 pub(crate) struct Options {
@@ -106,17 +106,19 @@ fn stage1_codes(files: &BootSectors) -> Result<[Room; 4]> {
     ])
 }
 
-/// Bytes in the two parts of stage2.
+/// Bytes in the parts of stage2.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Bytes {
     main: u64,
     optional: u64,
+    ways_in: u64,
 }
 
 impl AddAssign for Bytes {
     fn add_assign(&mut self, other: Self) {
         self.main += other.main;
         self.optional += other.optional;
+        self.ways_in += other.ways_in;
     }
 }
 
@@ -127,6 +129,7 @@ struct Contents {
     functions: Vec<Function>,
     main_part_len: u64,
     optional_part_len: u64,
+    ways_in_len: u64,
 }
 
 /// A function's name, and where it lies.
@@ -144,15 +147,15 @@ impl Function {
 impl Contents {
     /// Reads the ELF file that the linker made.
     fn of(elf: &[u8]) -> Result<Self> {
-        let optional_addr = symbol(elf, OPTIONAL_PART)?;
+        let [optional_addr, ways_in_addr] = [symbol(elf, OPTIONAL_PART)?, symbol(elf, WAYS_IN)?];
         let elf = ElfBytes::<LittleEndian>::minimal_parse(elf).context("not an ELF file")?;
         let functions = functions(&elf)?;
         let count = |addrs: &Range<u64>| {
-            let len = addrs.end - addrs.start;
-            if addrs.start < optional_addr {
-                Bytes { main: len, optional: 0 }
-            } else {
-                Bytes { main: 0, optional: len }
+            let (len, bytes) = (addrs.end - addrs.start, Bytes::default());
+            match addrs.start {
+                start if start < optional_addr => Bytes { main: len, ..bytes },
+                start if start < ways_in_addr => Bytes { optional: len, ..bytes },
+                _ => Bytes { ways_in: len, ..bytes },
             }
         };
         let mut rows: BTreeMap<String, Bytes> = BTreeMap::new();
@@ -160,10 +163,17 @@ impl Contents {
         for function in &functions {
             add(crate_of(&function.name), count(&function.addrs));
         }
-        let (mut main_end, mut optional_end) = (STAGE2_ADDR.into(), optional_addr);
+        let [mut main_end, mut optional_end, mut ways_in_end] =
+            [STAGE2_ADDR.into(), optional_addr, ways_in_addr];
         for (name, section) in loaded_sections(&elf)? {
             let addrs = section.sh_addr..section.sh_addr + section.sh_size;
-            let end = if addrs.start < optional_addr { &mut main_end } else { &mut optional_end };
+            let end = match addrs.start {
+                start if start < optional_addr => &mut main_end,
+                start if start < ways_in_addr => &mut optional_end,
+                start if start < FIRST_MIB_END.into() => &mut ways_in_end,
+                // It moves the rest to where that runs.
+                start => &mut { start },
+            };
             // What lies between two sections fills up the first one.
             let filled = addrs.start.saturating_sub(*end);
             *end = addrs.end;
@@ -173,6 +183,7 @@ impl Contents {
                 ".mode_switch" => "(mode switches: assembly, GDT)",
                 ".rodata" => "(strings and tables)",
                 ".data" => "(variables)",
+                ".multiboot" => "(headers and entry for Multiboot)",
                 _ if is_code => BETWEEN,
                 name => name,
             };
@@ -185,20 +196,26 @@ impl Contents {
         rows.sort_by_key(|(_, bytes)| Reverse(*bytes));
         let main_part_len =
             optional_addr.checked_sub(STAGE2_ADDR.into()).context("its optional part lies before it")?;
-        Ok(Self { rows, functions, main_part_len, optional_part_len: optional_end - optional_addr })
+        let optional_part_len = optional_end - optional_addr;
+        let ways_in_len = rows.iter().map(|(_, bytes)| bytes.ways_in).sum();
+        Ok(Self { rows, functions, main_part_len, optional_part_len, ways_in_len })
     }
 
     fn table(&self) -> String {
-        let mut table = vec![["stage2", "main part", "share", "optional part"].map(str::to_owned).to_vec()];
+        let head = ["stage2", "main part", "share", "optional part", "ways in"];
+        let mut table = vec![head.map(str::to_owned).to_vec()];
         let mut row = |name: &str, bytes: Bytes| {
             let share = 100.0 * bytes.main as f64 / self.main_part_len as f64;
             let share = format!("{share:.1} %");
-            table.push(vec![name.to_owned(), bytes.main.to_string(), share, bytes.optional.to_string()]);
+            let [main, optional, ways_in] =
+                [bytes.main, bytes.optional, bytes.ways_in].map(|len| len.to_string());
+            table.push(vec![name.to_owned(), main, share, optional, ways_in]);
         };
         for (name, bytes) in &self.rows {
             row(name, *bytes);
         }
-        row("all", Bytes { main: self.main_part_len, optional: self.optional_part_len });
+        let (main, optional, ways_in) = (self.main_part_len, self.optional_part_len, self.ways_in_len);
+        row("all", Bytes { main, optional, ways_in });
         output::table(&table)
     }
 

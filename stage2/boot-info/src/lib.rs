@@ -223,7 +223,7 @@ impl BootInfo {
     }
 
     /// The BIOS's number of the drive that was booted: 00h the first floppy, 80h the first hard disk; FFh where there was none,
-    /// as over the network.
+    /// as over the network. Where another loader has read the kernel, it is what that one tells.
     #[must_use]
     pub fn boot_drive(&self) -> u8 {
         self.parts.boot_drive

@@ -10,9 +10,9 @@
 //!   0x01000  stack of stage1 and stage2 (grows down from STACK_TOP)
 //!   0x07c00  stage1, with the stage2 descriptor and the partition table
 //!   0x08000  stage2: the mode-switch page first, then the rest, then its .bss
-//!   0x30000  bounce buffer for BIOS disk reads (one 64 KiB segment)
-//!   0x40000  the kernel's ELF headers
-//!   0x50000  end of the loader
+//!   0x40000  bounce buffer for BIOS disk reads (one 64 KiB segment)
+//!   0x50000  the kernel's ELF headers
+//!   0x60000  end of the loader
 //! ```
 
 #![no_std]
@@ -95,7 +95,7 @@ pub const LOADER_MAX_LEN: u32 = 48 * 1024;
 pub const STAGE2_MAIN_PART_END: u32 = STAGE2_ADDR + LOADER_MAX_LEN - SECTOR_LEN;
 
 /// Where stage2's .bss has to end.
-pub const STAGE2_END: u32 = STAGE2_FILE_END.next_multiple_of(SEGMENT_LEN) + SEGMENT_LEN;
+pub const STAGE2_END: u32 = STAGE2_FILE_END.next_multiple_of(SEGMENT_LEN) + 2 * SEGMENT_LEN;
 
 /// BIOS disk reads land here before their bytes are copied up: one whole real-mode segment.
 pub const BOUNCE_BUFFER_ADDR: u32 = STAGE2_END.next_multiple_of(SEGMENT_LEN);
@@ -111,6 +111,16 @@ pub const KERNEL_HEADERS_MAX: u32 = SEGMENT_LEN;
 
 /// End of the memory that the loader uses below 1 MiB.
 pub const LOADER_END: u32 = KERNEL_HEADERS_ADDR + KERNEL_HEADERS_MAX;
+
+/// Where another loader loads stage2 to, as a program of its own: each byte lies as far from here as it will lie from address
+/// 0. The first bytes, below [`STAGE2_ADDR`], move the rest down.
+pub const PROGRAM_ADDR: u32 = FIRST_MIB_END;
+
+/// Bytes of what lay where the loader runs, which are moved away before: the other loader may have left there what it tells.
+pub const SAVED_LEN: u32 = LOADER_END - STACK_BOTTOM;
+
+/// Where they are moved to, behind the program.
+pub const SAVED_ADDR: u32 = PROGRAM_ADDR + LOADER_END;
 
 // --- LBA 0 ----------------------------------------------------------------------------------------------------
 

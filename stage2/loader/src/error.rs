@@ -7,6 +7,7 @@
 mod examples;
 
 use crate::bundle::PieceKind;
+use crate::multiboot::{self, Refusal};
 use crate::pxe::NetworkError;
 use crate::reader::Place;
 use alloc::boxed::Box;
@@ -53,7 +54,7 @@ pub enum BootError {
 
     #[error("E15: drive {drive:02X}h has sectors of {found} bytes, expected 512 or 2048; use another drive")]
     SectorLength { drive: u8, found: u32 },
-    #[error("E16: bundle cut off: {found} bytes are in memory, expected {expected}; is it the whole file?")]
+    #[error(fmt = multiboot::fmt_cut_off)]
     BundleCutOff { found: u64, expected: u64 },
 
     // E20 to E29: the bundle.
@@ -182,6 +183,9 @@ pub enum BootError {
     )]
     StackOverflow,
 
+    // E80 to E89: what another loader tells. Their sentences are with it.
+    #[error("{0}")]
+    OtherLoader(Refusal),
     // E90 to E99: the network.
     #[error("{0}")]
     Network(NetworkError),

@@ -20,6 +20,7 @@ pub mod frames;
 pub mod ide;
 pub mod int13;
 pub mod load;
+pub mod multiboot;
 pub mod notes;
 pub mod optional;
 pub mod paging;

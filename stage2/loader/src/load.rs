@@ -168,6 +168,8 @@ fn load(
 ///
 /// # Errors
 /// As [`load_piece`], and `BundleField` for one that is not UTF-8.
+// A stack frame of its own: stage2 is smaller for it.
+#[inline(never)]
 pub fn load_command_line(
     reader: &mut impl Reader,
     memory: &mut impl PhysicalMemory,

@@ -4,6 +4,7 @@
 //! Most media have sectors: for those there is [`SectorReader`], which needs no more than [`Sectors`].
 
 use crate::error::{BootError, Result};
+use crate::multiboot;
 use crate::pxe::FarPointer;
 use core::fmt;
 
@@ -62,7 +63,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Drive { bundle_lba, .. } => write!(f, "LBA {bundle_lba}"),
-            Self::Memory { addr, .. } => write!(f, "address {addr:#x}"),
+            Self::Memory { addr, .. } => multiboot::fmt_addr(*addr, f),
             Self::Network { .. } => f.write_str("the start of the server's file"),
         }
     }

@@ -5,13 +5,15 @@ use boot_info::{MemoryRegion, MemoryRegionKind};
 use loader::Result;
 use loader::e820::{self, Answer, Entry, Reports};
 
-/// Collects what the BIOS reports, what it may forget to (page 0 and the extended BIOS data area), and the loader's own
-/// memory.
+/// Collects what the BIOS reports, if nobody else has, what it may forget to (page 0 and the extended BIOS data area), and the
+/// loader's own memory.
 ///
 /// # Errors
 /// Those of [`e820::collect`].
 pub(crate) fn fetch(reports: &mut Reports) -> Result<()> {
-    e820::collect(reports, ask)?;
+    if reports.is_empty() {
+        e820::collect(reports, ask)?;
+    }
     let ebda_start = e820::ebda_start(
         data_area::read_u16(data_area::EBDA_SEGMENT),
         data_area::read_u16(data_area::CONVENTIONAL_KIB),

@@ -24,14 +24,14 @@ global_asm!(
 /// The first Rust function, in 32-bit protected mode.
 extern "C" fn enter(drive: u8) -> ! {
     let descriptor = descriptor();
-    crate::stage2_main(BootSource {
+    crate::stage2_main(Ok(BootSource {
         drive,
         place: Place::Drive {
             bundle_lba: descriptor.bundle_lba(),
             sector_len: descriptor.sector_len.get().into(),
         },
         is_stage2_whole: optional_part::is_loaded(descriptor.stage2_len()),
-    })
+    }))
 }
 
 /// Where stage2 came from.

@@ -2,4 +2,5 @@
 //! [`stage2_main`](crate::stage2_main), in 32-bit protected mode on the loader's stack.
 
 mod boot_sector;
+mod multiboot;
 mod pxe;

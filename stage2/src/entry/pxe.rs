@@ -30,9 +30,9 @@ struct LeftBehind {
 /// The first Rust function, in 32-bit protected mode.
 extern "C" fn enter(left: &LeftBehind) -> ! {
     let LeftBehind { bang_pxe, pxenv } = *left;
-    crate::stage2_main(BootSource {
+    crate::stage2_main(Ok(BootSource {
         drive: BootSource::NO_DRIVE,
         place: Place::Network { bang_pxe, pxenv },
         is_stage2_whole: true,
-    })
+    }))
 }

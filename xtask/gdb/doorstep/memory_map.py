@@ -43,11 +43,17 @@ def _is_loaded():
     """
     with open(places.STAGE2.elf, "rb") as file:
         elf = file.read()
-    # ELF32: e_phoff at 28; in the first program header, p_offset at 4.
-    program_header = int.from_bytes(elf[28:32], "little")
-    offset = int.from_bytes(elf[program_header + 4 : program_header + 8], "little")
-    first = elf[offset : offset + 16]
-    return cpu.read_physical(places.STAGE2.entry, len(first)) == first
+    # ELF32: e_phoff at 28, e_phnum at 44; in a program header of 32 bytes, p_offset at 4,
+    # p_vaddr at 8.
+    table, count = (int.from_bytes(elf[28:32], "little"), int.from_bytes(elf[44:46], "little"))
+    for header in range(table, table + 32 * count, 32):
+        offset, addr = (
+            int.from_bytes(elf[header + field : header + field + 4], "little") for field in (4, 8)
+        )
+        if addr == places.STAGE2.entry:
+            first = elf[offset : offset + 16]
+            return cpu.read_physical(addr, len(first)) == first
+    return False
 
 
 def _regions(list_name):

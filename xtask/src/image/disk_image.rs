@@ -48,7 +48,7 @@ impl Stages {
             cd: boot_sector(&stage1.cd).context("stage1 for a CD")?,
         };
         let network_program = network_program::from_stage2(stage2_elf)?;
-        let ways_in_addr = symbol(stage2_elf, "ways_in_start").context("stage2")?;
+        let ways_in_addr = symbol(stage2_elf, WAYS_IN).context("stage2")?;
         let stage2_end = usize::try_from(ways_in_addr)? - to_index(NETWORK_PROGRAM_ADDR);
         let mut stage2 = network_program[to_index(STAGE2_ADDR - NETWORK_PROGRAM_ADDR)..stage2_end].to_vec();
         stage2.resize(stage2.len().next_multiple_of(to_index(SECTOR_LEN)), 0);
@@ -117,6 +117,9 @@ impl Medium {
 
 /// What stage2's linker script calls the start of the optional part.
 pub(crate) const OPTIONAL_PART: &str = "optional_start";
+
+/// The same of the part that no disk has: ways in other than from one.
+pub(crate) const WAYS_IN: &str = "ways_in_start";
 
 /// What goes into a disk image.
 pub(crate) struct Image<'a> {

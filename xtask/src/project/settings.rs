@@ -54,6 +54,8 @@ pub(crate) struct Program {
     pub(crate) test_timeout: Duration,
     /// Whether a test's reset is its end.
     pub(crate) test_no_reboot: bool,
+    /// Whether the usual command boots without a disk.
+    pub(crate) direct: bool,
 }
 
 impl Default for Program {
@@ -65,6 +67,7 @@ impl Default for Program {
             test_success_exit_code: guest::SUCCESS,
             test_timeout: Duration::from_secs(300),
             test_no_reboot: true,
+            direct: false,
         }
     }
 }
@@ -85,7 +88,7 @@ const BOOTLOADER_KEYS: [&str; 4] =
     ["physical-memory-offset", "kernel-stack-address", "kernel-stack-size", "boot-info-address"];
 
 /// Ours.
-pub(crate) const KEYS: [&str; 20] = [
+pub(crate) const KEYS: [&str; 21] = [
     "run-command",
     "run-args",
     "test-args",
@@ -103,6 +106,7 @@ pub(crate) const KEYS: [&str; 20] = [
     "randomize-address",
     "keep-screen",
     "disk-dma",
+    "direct",
     "framebuffer",
     "map-physical-memory",
     "map-first-mib",
@@ -176,6 +180,7 @@ fn program(ours: &Table<'_>, bootimage: &Table<'_>) -> Result<Program> {
             .flag("test-no-reboot")?
             .or(bootimage.flag("test-no-reboot")?)
             .unwrap_or(default.test_no_reboot),
+        direct: ours.flag("direct")?.unwrap_or(default.direct),
     })
 }
 
@@ -277,6 +282,7 @@ mod tests {
             randomize-address = true
             keep-screen = true
             disk-dma = false
+            direct = true
             framebuffer = "800x600x32"
             map-physical-memory = true
             map-first-mib = false
@@ -314,6 +320,7 @@ mod tests {
                 test_success_exit_code: 3,
                 test_timeout: Duration::from_secs(7),
                 test_no_reboot: false,
+                direct: true,
             },
             is_given: true,
         };

@@ -283,7 +283,7 @@ fn size_tells_of_every_byte(scene: &Scene) -> Result<()> {
     let rows = table.lines().skip(1).take_while(|line| !line.is_empty());
     let rows = rows.map(|line| -> Result<_> {
         let words: Vec<_> = line.split_whitespace().rev().collect();
-        let [optional, _percent, _share, main, ..] = *words else { bail!("no row: {line}") };
+        let [_ways_in, optional, _percent, _share, main, ..] = *words else { bail!("no row: {line}") };
         Ok((main.parse::<usize>()?, optional.parse::<usize>()?))
     });
     let mut rows = rows.collect::<Result<Vec<_>>>()?;

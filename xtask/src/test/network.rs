@@ -42,10 +42,10 @@ const MANNERS: &[(&str, Manners, &str)] = &[
     ),
     (
         "little_conventional_memory",
-        Manners { conventional_kib: U16::new(319), ..GOOD },
-        "boot error E93: 319 KiB of conventional memory, expected 320: other option ROMs or the network's leave too little",
+        Manners { conventional_kib: U16::new(383), ..GOOD },
+        "boot error E93: 383 KiB of conventional memory, expected 384: other option ROMs or the network's leave too little",
     ),
-    ("just_enough_conventional_memory", Manners { conventional_kib: U16::new(320), ..GOOD }, HELLO),
+    ("just_enough_conventional_memory", Manners { conventional_kib: U16::new(384), ..GOOD }, HELLO),
     (
         "no_dhcp",
         Manners::failing(number::GET_CACHED_INFO, 0, 0x03),

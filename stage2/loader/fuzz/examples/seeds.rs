@@ -5,7 +5,9 @@ use std::io::Result;
 use std::path::Path;
 
 fn main() -> Result<()> {
-    for target in ["bundle", "display", "e820", "elf", "firmware_tables", "load", "notes", "plan"] {
+    for target in
+        ["bundle", "display", "e820", "elf", "firmware_tables", "load", "multiboot", "notes", "plan"]
+    {
         let folder = Path::new("corpus").join(target);
         fs::create_dir_all(&folder)?;
         for (number, seed) in (1..).zip(loader_fuzz::seeds(target)) {

@@ -22,6 +22,7 @@ use loader::elf::{Kernel, headers_len};
 use loader::error::Purpose;
 use loader::frames::Frames;
 use loader::load::{LoadedKernel, PhysicalMemory, load_besides, load_command_line};
+use loader::multiboot::{MAGIC_1, MAGIC_2};
 use loader::paging::PagingFeatures;
 use loader::plan::{Machine, is_window_addr};
 use loader::reader::Place;
@@ -39,6 +40,7 @@ use support::machine::{
     check_only_ours_was_written, load_kernel_of,
 };
 use support::memory_map::{Reply, checked_collect, checked_overlay, taken};
+use support::multiboot_info::{INFO_ADDR, checked_read};
 use support::note_file::{WAYS, check_descriptor, check_notes, config_descriptor, note, note_file};
 
 const PAGE: u64 = layout::PAGE_LEN as u64;
@@ -62,6 +64,15 @@ pub fn e820(bytes: &[u8]) {
 /// Carry, EAX and EBX: of an entry that is not the last one, of the last one, at the end, and where they make no sense.
 const FLOW: [(bool, u32, u32); 4] =
     [(false, SIGNATURE, 1), (false, SIGNATURE, 0), (true, 0x8600, 0), (false, 0xe820, 1)];
+
+/// What a Multiboot loader leaves in memory, of either version.
+pub fn multiboot(bytes: &[u8]) {
+    for magic in [MAGIC_1, MAGIC_2] {
+        if let Err(error) = checked_read(magic, bytes) {
+            check_error(&error);
+        }
+    }
+}
 
 /// What a display tells of itself, with the right checksum, and what a video BIOS tells of a mode: 128 and 256 bytes.
 pub fn display(bytes: &[u8]) {
@@ -390,12 +401,31 @@ fn check_error(error: &BootError) {
     assert!(number.is_some_and(|number| number.len() == 2 && number.parse::<u8>().is_ok()), "{text}");
 }
 
+/// Information of version 1: a module, a command line and a memory map.
+fn information_1() -> Vec<u8> {
+    let words = [0x4c, 0, 0, 0x8000_ffff, INFO_ADDR + 52, 1, INFO_ADDR + 64, 0, 0, 0, 0, 24, INFO_ADDR + 80];
+    let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    bytes.extend(b"stage2.elf\0\0");
+    let module_and_map = [0x20_0000, 0x30_0000, 0, 0, 20, 0x10_0000, 0, 0x700_0000, 0, 1];
+    bytes.extend(module_and_map.iter().flat_map(|word: &u32| word.to_le_bytes()));
+    bytes
+}
+
+/// Information of version 2: the same.
+fn information_2() -> Vec<u8> {
+    let mut words = vec![112, 0, 1, 16];
+    words.extend([u32::from_le_bytes(*b"a b "), 0, 3, 16, 0x20_0000, 0x30_0000]);
+    words.extend([6, 40, 24, 0, 0x10_0000, 0, 0x700_0000, 0, 1, 0, 5, 20, 0x80, 0, 0, 0, 0, 8]);
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
 /// Bytes to begin with, for the target with this name: each makes its way to the end of what the target checks.
 #[must_use]
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     let file = small_kernel();
     match target {
         "e820" => vec![memory_of_a_pc(1), memory_of_a_pc(0)],
+        "multiboot" => vec![information_1(), information_2()],
         "elf" => vec![[&0u32.to_le_bytes(), &*file].concat()],
         "bundle" => {
             vec![bundle_bytes(&file, KernelConfig::DEFAULT)[..layout::BUNDLE_HEADER_LEN as usize].to_vec()]

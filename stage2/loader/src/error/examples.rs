@@ -2,15 +2,17 @@
 
 use super::{BootError, Purpose};
 use crate::bundle::PieceKind;
+use crate::multiboot::Refusal;
 use crate::pxe::NetworkError;
 use crate::reader::Place;
 
 impl BootError {
     /// One of each error, by number, with values as they occur.
     #[must_use]
-    pub const fn examples() -> [Self; 57] {
+    pub const fn examples() -> [Self; 61] {
         const CODE: u64 = 0xffff_ffff_8020_0000;
         const WINDOW: u64 = 0xffff_8000_0000_0000;
+        let [magic, modules, field, uefi] = Refusal::examples();
         [
             Self::A20Shut,
             Self::NoCpuid,
@@ -83,10 +85,14 @@ impl BootError {
             Self::AlreadyMapped { what: Purpose::PhysicalMemory, found: WINDOW },
             Self::Exception { vector: 13, eip: 0x9a3c, error_code: 0x18 },
             Self::StackOverflow,
+            Self::OtherLoader(magic),
+            Self::OtherLoader(modules),
+            Self::OtherLoader(field),
+            Self::OtherLoader(uefi),
             Self::Network(NetworkError::NoPxe { found: 0 }),
             Self::Network(NetworkError::Service { service: 0x20, status: 0x3b }),
             Self::Network(NetworkError::NoProgramName { found: 0 }),
-            Self::Network(NetworkError::ConventionalMemory { found: 300, expected: 320 }),
+            Self::Network(NetworkError::ConventionalMemory { found: 300, expected: 384 }),
         ]
     }
 }
@@ -122,10 +128,13 @@ mod tests {
 
     #[test]
     fn there_is_an_example_of_every_error() {
-        let source = [include_str!("../error.rs"), include_str!("../pxe/error.rs")].concat();
+        let source =
+            [include_str!("../error.rs"), include_str!("../multiboot.rs"), include_str!("../pxe/error.rs")]
+                .concat();
         let told =
             source.split("\"E").skip(1).filter(|rest| rest.get(2..4) == Some(": ")).map(|rest| &rest[..2]);
-        let told: Vec<_> = told.collect();
+        let mut told: Vec<_> = told.collect();
+        told.sort_unstable();
         let sentences = sentences();
         let shown: Vec<_> = sentences.iter().map(|sentence| &number(sentence)[1..]).collect();
         assert_eq!(told, shown);

@@ -14,6 +14,7 @@ mod habits;
 mod ide;
 mod kernels;
 mod load;
+mod multiboot;
 mod notes;
 mod paging;
 mod plan;

@@ -8,5 +8,6 @@ pub(crate) mod firmware_area;
 pub(crate) mod kernel_file;
 pub(crate) mod machine;
 pub(crate) mod memory_map;
+pub(crate) mod multiboot_info;
 pub(crate) mod note_file;
 pub(crate) mod page_walk;
