@@ -19,6 +19,7 @@ mod statistics;
 use crate::bare_metal::{BARE_READS, Builder, STAGE_FOLDER};
 use crate::checkout::Checkout;
 use crate::flatten::flatten;
+use crate::guest::Direct;
 use crate::image::{self, DiskImage, Stages};
 use crate::output;
 use crate::project::Boot;
@@ -169,6 +170,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 /// What is needed to make the disks.
 struct Bench {
     stages: Stages,
+    /// stage2 as QEMU boots it without a disk.
+    stage2_elf: Vec<u8>,
     /// The boot sector that reads some sectors.
     bare_reads: Vec<u8>,
     folder: TemporaryFolder,
@@ -180,12 +183,13 @@ impl Bench {
         let bare_reads = builder.stage(&BARE_READS, STAGE_FOLDER)?;
         Ok(Self {
             stages: Stages::flatten(&stages)?,
+            stage2_elf: stages.stage2,
             bare_reads: flatten(&bare_reads, layout::STAGE1_ADDR, layout::SECTOR_LEN)?,
             folder: TemporaryFolder::new()?,
         })
     }
 
-    /// The disks of one load: a boot sector that ends at once, the bare reads, Doorstep.
+    /// The disks of one load: a boot sector that ends at once, the bare reads, Doorstep; and Doorstep without a disk.
     fn contenders(&self, load: &Load) -> Result<Vec<Contender>> {
         let image = self.image(&load.kernel, load.ramdisk.as_deref())?;
         let mut read = Vec::new();
@@ -196,12 +200,20 @@ impl Bench {
         }
         let sectors = u32::try_from(read.len())?.div_ceil(layout::SECTOR_LEN);
         let contender = |loader: &str, bytes: Vec<u8>| -> Result<_> {
-            Ok(Contender { loader: loader.to_owned(), image: self.disk(loader, bytes)? })
+            Ok(Contender { loader: loader.to_owned(), image: self.disk(loader, bytes)?, direct: None })
         };
+        let direct = Direct {
+            program: self.folder.path().join("stage2.elf"),
+            bundle: self.folder.path().join("doorstep.bundle"),
+        };
+        fs::write(&direct.program, &self.stage2_elf)?;
+        fs::write(&direct.bundle, image.bundle()?)?;
+        let ours = contender("Doorstep", image.bytes().to_vec())?;
         Ok(vec![
             contender("ends at once", self.reading_sector(0)?)?,
             contender("bare reads", [self.reading_sector(sectors)?, read].concat())?,
-            contender("Doorstep", image.bytes().to_vec())?,
+            ours.clone(),
+            Contender { loader: "Doorstep, direct".to_owned(), direct: Some(direct), ..ours },
         ])
     }
 

@@ -12,6 +12,7 @@ mod child;
 mod flash;
 mod flatten;
 mod gdb;
+mod grub;
 mod guest;
 mod image;
 mod interrupt;

@@ -2,7 +2,7 @@
 
 use super::disks::Disk;
 use super::statistics::Spread;
-use crate::guest::{self, Event, Machine, SUCCESS};
+use crate::guest::{self, Direct, Event, Machine, SUCCESS};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -16,6 +16,8 @@ pub(super) struct Contender {
     /// As a person calls it.
     pub(super) loader: String,
     pub(super) image: PathBuf,
+    /// What QEMU boots in its place.
+    pub(super) direct: Option<Direct>,
 }
 
 /// What the boots of one contender took.
@@ -32,7 +34,8 @@ pub(super) fn in_turn(contenders: Vec<Contender>, disk: Disk, runs: u32) -> Resu
     let mut samples = vec![Vec::new(); contenders.len()];
     for _ in 0..runs {
         for (contender, samples) in contenders.iter().zip(&mut samples) {
-            let sample = boot(&disk.machine(&contender.image))
+            let machine = disk.machine(&contender.image);
+            let sample = boot(&Machine { direct: contender.direct.clone(), ..machine })
                 .with_context(|| format!("{} on {}", contender.loader, disk.name()))?;
             samples.push(sample);
         }

@@ -112,7 +112,7 @@ impl<'a> Peers<'a> {
                     let image = self.folder.path().join(format!("{}.img", peer.name()));
                     bytes.resize(bytes.len().next_multiple_of(1 << 20), 0);
                     fs::write(&image, bytes)?;
-                    contenders.push(Contender { loader: peer.name().to_owned(), image });
+                    contenders.push(Contender { loader: peer.name().to_owned(), image, direct: None });
                 }
                 Err(error) => errors.push(format!("{} with {}: {error:#}", peer.name(), load.name)),
             }
