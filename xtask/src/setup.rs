@@ -7,6 +7,7 @@
 //!
 //! Each command is printed before it runs; with `--dry-run` it is only printed.
 
+use crate::grub::Grub;
 use crate::image::QEMU_IMG;
 use crate::strip::find_objcopy;
 use crate::toolchain::Toolchain;
@@ -103,6 +104,7 @@ enum Lack {
     Gdb,
     Bochs,
     Xorriso,
+    Grub,
 }
 
 impl Lack {
@@ -118,6 +120,7 @@ impl Lack {
             Self::Gdb => "gdb",
             Self::Bochs => "bochs, with its BIOS and its SDL display",
             Self::Xorriso => "xorriso",
+            Self::Grub => "GRUB for BIOS machines, which tests boot",
         }
     }
 
@@ -152,6 +155,8 @@ fn look(shell: &Shell) -> Result<Vec<Lack>> {
     need(tools::find("gdb").is_some(), Lack::Gdb);
     need(has_bochs(shell), Lack::Bochs);
     need(tools::find("xorriso").is_some(), Lack::Xorriso);
+    // Elsewhere it is in no package of its own, and its tests are left out.
+    need(Grub::find().is_ok() || tools::find("apt-get").is_none(), Lack::Grub);
     interrupt::check()?;
     Ok(lacks)
 }
@@ -235,6 +240,7 @@ impl Manager {
             (Self::Apt, Lack::Formatter) => vec!["rustfmt-web"],
             (Self::Apt, Lack::Qemu) if machine.has_display => vec!["qemu-system-x86", "qemu-system-gui"],
             (Self::Apt, Lack::Bochs) => vec!["bochs", "bochsbios", "vgabios", "bochs-sdl"],
+            (Self::Apt, Lack::Grub) => vec!["grub-pc-bin"],
             (Self::Dnf, Lack::RustSource) => vec!["rust", "cargo", "rust-src"],
             (Self::Dnf, Lack::Clippy) => vec!["clippy"],
             (Self::Dnf, Lack::Formatter) => vec!["rustfmt"],
@@ -249,6 +255,7 @@ impl Manager {
             // Not in Arch's own repositories.
             (Self::Pacman, Lack::Bochs) => vec![],
             (Self::Pacman, Lack::Xorriso) => vec!["libisoburn"],
+            (Self::Dnf | Self::Pacman | Self::Brew, Lack::Grub) => vec![],
             (_, Lack::Qemu) => vec!["qemu-system-x86"],
             (_, Lack::QemuImg) => vec!["qemu-img"],
             (_, Lack::Gdb) => vec!["gdb"],

@@ -27,6 +27,7 @@ mod http_server;
 mod kernel;
 mod linked;
 mod migrated;
+mod multiboot;
 mod network;
 mod new;
 mod other_loaders;
@@ -161,6 +162,7 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         linked::tests(),
         protocol::tests(),
         ramdisk::tests(),
+        multiboot::tests(),
         dma::tests(),
         high_memory::tests(),
         network::tests(),

@@ -6,8 +6,8 @@ use boot_info::{MemoryRegion, MemoryRegionKind};
 use loader::BootError;
 use loader::bundle::COMMAND_LINE_MAX;
 use loader::e820::ENTRIES_MAX;
-use loader::multiboot::{MAGIC_1, MAGIC_2, Refusal, UNKNOWN_DRIVE};
-use loader::reader::Place;
+use loader::multiboot::{MAGIC_1, MAGIC_2, Refusal};
+use loader::reader::{BootSource, Place};
 use proptest::prelude::*;
 
 /// What is told.
@@ -173,7 +173,7 @@ proptest! {
         };
         let made = told.read().map_err(|error| TestCaseError::fail(error.to_string()))?;
         prop_assert_eq!(made.source.place, Place::Memory { addr: start, len: end - start });
-        prop_assert_eq!(made.source.drive, drive.unwrap_or(UNKNOWN_DRIVE));
+        prop_assert_eq!(made.source.drive, drive.unwrap_or(BootSource::NO_DRIVE));
         prop_assert_eq!(made.command_line, command_line.unwrap_or_default());
         let regions: Vec<_> = map.iter().filter(|(_, len, _)| *len > 0).collect();
         prop_assert_eq!(made.regions.len(), regions.len());
