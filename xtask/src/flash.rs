@@ -70,6 +70,7 @@ impl Options {
             image::refuse_overwriting(&[("the image", image)], file.as_slice())?;
             return Ok(image.clone());
         }
-        image::build(&Shell::new()?, &self.contents, Outputs { other: file, ..Outputs::default() })
+        let outputs = Outputs { other: file, ..Outputs::default() };
+        Ok(image::build(&Shell::new()?, &self.contents, outputs)?.image)
     }
 }
