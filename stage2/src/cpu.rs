@@ -2,7 +2,6 @@
 
 use core::arch::asm;
 use core::arch::x86::{__cpuid, __cpuid_count};
-use loader::checksum::use_sse2;
 use loader::paging::{PagingFeatures, WRITE_COMBINING_PAT};
 use loader::{BootError, Result};
 use x86_64::registers::control::{Cr0Flags, Cr4Flags};
@@ -31,13 +30,9 @@ pub(crate) fn detect() -> Result<PagingFeatures> {
     Ok(PagingFeatures { no_execute: features & NO_EXECUTE != 0, gib_pages: features & GIB_PAGES != 0 })
 }
 
-/// Turns SSE on, which every 64-bit CPU has up to SSE2 (Intel SDM volume 3, section 14.1), and has the checksums use it. But not
-/// under KVM: where the host cannot run a guest without paging, KVM emulates its instructions, and knows none of SSE that
-/// calculate.
+/// Turns SSE on, which every 64-bit CPU has, up to SSE2 (Intel SDM volume 3, section 14.1): the checksums use it.
 fn allow_sse() {
     const NO_COPROCESSOR: u64 = Cr0Flags::EMULATE_COPROCESSOR.union(Cr0Flags::TASK_SWITCHED).bits();
-    const HYPERVISOR_NAME: u32 = 0x4000_0000;
-    const KVM: u32 = u32::from_le_bytes(*b"KVMK");
     // SAFETY: a 64-bit CPU has SSE; nothing else changes.
     unsafe {
         asm!(
@@ -52,11 +47,6 @@ fn allow_sse() {
             sse = const Cr4Flags::OSFXSR.bits(),
             options(nostack),
         );
-    }
-    // Where there is no hypervisor, what is told is not this name.
-    if __cpuid(HYPERVISOR_NAME).ebx != KVM {
-        // SAFETY: SSE2 is on.
-        unsafe { use_sse2() };
     }
 }
 

@@ -8,6 +8,7 @@ use crate::console::println;
 use crate::{cpu, physical_memory};
 use boot_info::{BootInfoParts, MemoryRegionKind};
 use core::arch::{asm, global_asm};
+use core::cell::UnsafeCell;
 use core::mem::offset_of;
 use core::ops::Range;
 use loader::Result;
@@ -32,21 +33,18 @@ const CR0: Cr0Flags = Cr0Flags::PROTECTED_MODE_ENABLE
 const CR4: Cr4Flags =
     Cr4Flags::PHYSICAL_ADDRESS_EXTENSION.union(Cr4Flags::OSFXSR).union(Cr4Flags::OSXMMEXCPT_ENABLE);
 
-/// What FXRSTOR takes (Intel SDM volume 1, section 10.5.1).
+/// What FXRSTOR takes (Intel SDM volume 1, section 10.5.1): no register is in use.
 #[repr(C, align(16))]
-struct FloatState([u32; 128]);
+struct FloatState(UnsafeCell<[u32; 128]>);
+
+// SAFETY: the loader has one thread, and `jump` alone uses it.
+unsafe impl Sync for FloatState {}
+
+static FLOAT_STATE: FloatState = FloatState(UnsafeCell::new([0; 128]));
 
 impl FloatState {
-    /// What the ABI expects of x87 and SSE at the start of a program: empty registers, all exceptions masked, rounding to
-    /// nearest.
-    fn at_start() -> Self {
-        const CONTROL_WORD: usize = 0;
-        const MXCSR: usize = 6;
-        let mut state = [0; 128];
-        state[CONTROL_WORD] = 0x37f;
-        state[MXCSR] = 0x1f80;
-        Self(state)
-    }
+    const CONTROL_WORD: usize = 0;
+    const MXCSR: usize = 6;
 }
 
 /// Bit 1 of the flags is always 1.
@@ -142,9 +140,15 @@ pub(crate) unsafe fn jump(
 ) -> ! {
     let no_execute = if features.no_execute { EferFlags::NO_EXECUTE_ENABLE } else { EferFlags::empty() };
     let efer = (EferFlags::LONG_MODE_ENABLE | no_execute).bits();
-    // By FXRSTOR: where KVM emulates what runs before a kernel's own tables, it does not know LDMXCSR.
-    // SAFETY: SSE is on. No code between here and the kernel uses the registers.
-    unsafe { asm!("fxrstor [{}]", in(reg) &FloatState::at_start(), options(nostack)) };
+    // x87 and SSE as the ABI expects them at the start of a program: all exceptions masked, rounding to nearest. By FXRSTOR:
+    // where KVM emulates what runs before a kernel's own tables, it does not know LDMXCSR.
+    // SAFETY: SSE is on, and the state is ours alone. No code between here and the kernel uses the registers.
+    unsafe {
+        let state = FLOAT_STATE.0.get();
+        (*state)[FloatState::CONTROL_WORD] = 0x37f;
+        (*state)[FloatState::MXCSR] = 0x1f80;
+        asm!("fxrstor [{}]", in(reg) state, options(nostack));
+    }
     // SAFETY: the state is ours alone, and written before it is read. The caller vouches for the rest.
     unsafe {
         (&raw mut hand_off_state).write(State {

@@ -193,7 +193,7 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
         _ if !bundle.config.keep_screen => screen::clear(),
         _ => {}
     }
-    protected_mode::check_stack(1)?;
+    protected_mode::check_stack()?;
     let lists = Lists { regions: frames.map(), segments: &loaded.pieces, command_line_len };
     room.write(&plan, &lists, &parts, milestones);
     // SAFETY: the tables map the mode-switch page, the kernel, its stack and the boot info.

@@ -19,16 +19,17 @@ pub(crate) const DATA16: u16 = 4 << 3;
 /// Selector of the 64-bit code segment.
 pub(crate) const CODE64: u16 = 5 << 3;
 
-/// Makes sure that the stack never reached its guard. Called where it has been deep: after the BIOS ran on it. Looks at one
-/// in `step` words, since whatever runs through the guard leaves many.
+/// Makes sure that the stack never reached its guard. Called where it has been deep: after the BIOS ran on it. Not every word
+/// is looked at, which would take a tenth of the time of a read: what runs through the guard leaves many.
 ///
 /// # Errors
 /// `StackOverflow`.
-pub(crate) fn check_stack(step: usize) -> Result<()> {
+pub(crate) fn check_stack() -> Result<()> {
+    const STEP: usize = 16;
     let len = (layout::STACK_GUARD_END - layout::STACK_BOTTOM) as usize / size_of::<u32>();
     // SAFETY: protected_mode.s wrote the guard, which lies in the memory set aside for the stack.
     let guard = unsafe { core::slice::from_raw_parts(layout::STACK_BOTTOM as *const u32, len) };
-    if guard.iter().step_by(step).all(|&word| word == layout::STACK_GUARD_PATTERN) {
+    if guard.iter().step_by(STEP).all(|&word| word == layout::STACK_GUARD_PATTERN) {
         Ok(())
     } else {
         Err(BootError::StackOverflow.into())

@@ -64,7 +64,8 @@ pub(crate) fn write(text: &str) {
     }
 }
 
-fn send(byte: u8) {
+/// Sends a byte.
+pub(crate) fn send(byte: u8) {
     if !PRESENT.load(Relaxed) {
         return;
     }

@@ -8,23 +8,11 @@
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 use core::arch::asm;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The CRC-32 of Ethernet and zlib (ISO-HDLC): what stage1 expects of stage2.
 #[must_use]
 pub fn crc32(bytes: &[u8]) -> u32 {
     crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(bytes)
-}
-
-/// Whether instructions of SSE2 may be used where the compiler must not.
-static MAY_USE_SSE2: AtomicBool = AtomicBool::new(false);
-
-/// Lets checksums be taken by instructions of SSE2, which is several times as fast.
-///
-/// # Safety
-/// The CPU has them, and they are turned on.
-pub unsafe fn use_sse2() {
-    MAY_USE_SSE2.store(true, Relaxed);
 }
 
 /// The [`Checksum`] of all of `bytes`.
@@ -156,25 +144,31 @@ impl Lanes {
     #[inline(never)]
     unsafe fn add(&mut self, blocks: &[Block], target: *mut u8) {
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-        if cfg!(target_feature = "sse2") || MAY_USE_SSE2.load(Relaxed) {
-            // SAFETY: SSE2 is there; the rest is as the caller says.
-            return unsafe { self.add_by_sse2(blocks, target) };
-        }
-        self.add_one_by_one(blocks);
-        if !target.is_null() {
-            // SAFETY: as the caller says.
-            unsafe { target.cast::<Block>().copy_from_nonoverlapping(blocks.as_ptr(), blocks.len()) };
+        // SAFETY: a 64-bit CPU has SSE2, and stage2 turns it on before it reads anything; the rest is as the caller says.
+        return unsafe { self.add_by_sse2(blocks, target) };
+        #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+        // SAFETY: as the caller says.
+        unsafe {
+            self.add_one_by_one(blocks, target);
         }
     }
 
-    /// Adds blocks by instructions that every CPU has.
-    fn add_one_by_one(&mut self, blocks: &[Block]) {
+    /// Does what [`Self::add`] does by instructions that every CPU has.
+    ///
+    /// # Safety
+    /// As for [`Self::add`].
+    #[cfg(any(test, not(any(target_arch = "x86", target_arch = "x86_64"))))]
+    unsafe fn add_one_by_one(&mut self, blocks: &[Block], target: *mut u8) {
         for (index, double_word) in blocks.as_flattened().as_chunks().0.iter().enumerate() {
             let (lane, double_word) = (index % 2, u64::from_le_bytes(*double_word));
             self.sums[lane] = self.sums[lane].wrapping_add(double_word);
             self.upper_sums[lane] = self.upper_sums[lane].wrapping_add(double_word >> 32);
             self.sums_of_sums[lane] = self.sums_of_sums[lane].wrapping_add(self.sums[lane]);
             self.upper_sums_of_sums[lane] = self.upper_sums_of_sums[lane].wrapping_add(self.upper_sums[lane]);
+        }
+        if !target.is_null() {
+            // SAFETY: as the caller says.
+            unsafe { target.cast::<Block>().copy_from_nonoverlapping(blocks.as_ptr(), blocks.len()) };
         }
     }
 
@@ -300,7 +294,8 @@ mod tests {
         fn it_is_the_same_without_sse2(words in prop::collection::vec(any::<[u8; 4]>(), 0..300)) {
             let (blocks, _) = words.as_flattened().as_chunks();
             let mut one_by_one = Checksum::new();
-            one_by_one.lanes.add_one_by_one(blocks);
+            // SAFETY: nothing is copied.
+            unsafe { one_by_one.lanes.add_one_by_one(blocks, null_mut()) };
             prop_assert_eq!(one_by_one.value(), checksum(blocks.as_flattened()));
         }
 

@@ -178,15 +178,22 @@ pub fn load_command_line(
 ) -> Result<usize> {
     let Some(piece) = piece else { return Ok(0) };
     let bytes = load_piece(reader, memory, PieceKind::CommandLine, piece, target_addr)?;
-    match core::str::from_utf8(bytes) {
-        Ok(text) => Ok(text.len()),
-        Err(error) => Err(BootError::BundleField {
+    match utf8_len(bytes) {
+        len if len == bytes.len() => Ok(len),
+        found => Err(BootError::BundleField {
             field: "part of the command line that is UTF-8",
-            found: error.valid_up_to() as u64,
+            found: found as u64,
             expected: "all its bytes",
         }
         .into()),
     }
+}
+
+/// How many bytes are UTF-8, from the first one on.
+// Called, not unfolded, wherever a command line comes from: stage2 is smaller for it.
+#[inline(never)]
+pub(crate) fn utf8_len(bytes: &[u8]) -> usize {
+    core::str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len)
 }
 
 /// Reads what the kernel gets besides, the ramdisk and the symbols, each to frames that it takes for it, and tells where the

@@ -10,7 +10,7 @@
 use crate::bundle::COMMAND_LINE_MAX;
 use crate::e820::{self, ENTRIES_MAX, Entry, Reports};
 use crate::error::{BootError, Result};
-use crate::load::PhysicalMemory;
+use crate::load::{PhysicalMemory, utf8_len};
 use crate::reader::{BootSource, Place};
 use crate::text;
 use alloc::boxed::Box;
@@ -406,12 +406,10 @@ fn fill_command_line(
     }
     command_line.clear();
     command_line.extend((start..end).map(byte));
-    match core::str::from_utf8(command_line) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(wrong(
-            text!("part of the command line that is UTF-8"),
-            error.valid_up_to() as u64,
-            text!("all its bytes"),
-        )),
+    match utf8_len(command_line) {
+        len if len == command_line.len() => Ok(()),
+        found => {
+            Err(wrong(text!("part of the command line that is UTF-8"), found as u64, text!("all its bytes")))
+        }
     }
 }

@@ -76,6 +76,12 @@ impl fmt::Write for SerialLine {
         serial::write(text);
         Ok(())
     }
+
+    /// Without UTF-8, of which the main part of stage2 would have to know more.
+    fn write_char(&mut self, character: char) -> fmt::Result {
+        serial::send(u8::try_from(character).unwrap_or(b'?'));
+        Ok(())
+    }
 }
 
 /// Memory as the loader left it.

@@ -11,9 +11,6 @@ use loader::{BootError, Result};
 /// Reads are tried this often, with a reset of the drive in between.
 const TRIES: u32 = 3;
 
-/// One in so many words of the stack's guard is looked at after each read.
-pub(super) const STACK_STEP: usize = 16;
-
 const RESET: u8 = 0x00;
 const READ_CHS: u8 = 0x02;
 const GET_GEOMETRY: u8 = 0x08;
@@ -212,7 +209,7 @@ impl Sectors for BiosDrive {
         let most = layout::BOUNCE_BUFFER_LEN / self.sector_len;
         let sectors = u32::try_from(count).unwrap_or(u32::MAX).min(most);
         self.read_all(lba, sectors)?;
-        protected_mode::check_stack(STACK_STEP)?;
+        protected_mode::check_stack()?;
         // What follows copies to memory above 1 MiB, and some BIOSes close the gate behind them.
         a20::open()?;
         Ok(self.bounce_buffer(sectors.into()))
