@@ -3,7 +3,6 @@
 //!
 //! In 32-bit protected mode; the ROM runs in real mode, on the loader's stack. The logic is in `loader::pxe`.
 
-use super::bios_drive::STACK_STEP;
 use super::memory::{self, BundleInMemory};
 use crate::bios::{self, BiosRegisters, data_area, far_pointer};
 use crate::console::println;
@@ -97,7 +96,7 @@ impl Rom {
             pxe_call_services = self.0.pointer;
             bios::call_handler(&raw const pxe_call_handler, &mut registers);
         }
-        protected_mode::check_stack(STACK_STEP)?;
+        protected_mode::check_stack()?;
         a20::open()?;
         let status = parameters.status();
         if status != SUCCESS || registers.eax & 0xffff != 0 {
