@@ -176,7 +176,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// An image, and beside it what it takes to boot without a disk.
+/// An image, and beside it, if it is a raw one of a whole disk, what it takes to boot without a disk.
 pub(crate) struct Built {
     /// The disk.
     pub(crate) image: PathBuf,
@@ -192,7 +192,7 @@ impl Built {
         Self { image, direct }
     }
 
-    /// Writes what lies beside the image. A network boot program has its bundle there, too: it is the same one.
+    /// Writes what lies beside the image.
     fn write_direct(&self, image: &DiskImage, elf_files: &ElfFiles) -> Result<()> {
         write_atomically(&self.direct.program, &elf_files.stages.stage2)?;
         write_atomically(&self.direct.bundle, image.bundle()?)
@@ -219,7 +219,11 @@ pub(crate) fn build(shell: &Shell, contents: &Contents, outputs: Outputs<'_>) ->
     let second = outputs.format.second_file(&path);
     let other = second.as_deref().map(|second| ("the bundle", second)).or(outputs.other);
     check_paths(&checkout, contents, &boot, &path, other, elf_files_folder)?;
-    check_beside(contents, &boot, &path, outputs.other)?;
+    // Who asks for another kind of file wants that one.
+    let has_direct = outputs.format == Format::Raw && !outputs.in_partition;
+    if has_direct {
+        check_beside(contents, &boot, &path, outputs.other)?;
+    }
     outputs.format.check_tools()?;
     let (image, elf_files) = make(shell, &checkout, contents, &boot, medium, |builder| builder.stages())?;
     if let Some(folder) = elf_files_folder {
@@ -228,13 +232,16 @@ pub(crate) fn build(shell: &Shell, contents: &Contents, outputs: Outputs<'_>) ->
     }
     outputs.format.write(&image, &elf_files.stages.stage2, &path)?;
     let built = Built::beside(path);
-    built.write_direct(&image, &elf_files)?;
     match &second {
         None => output::line(&image.table()),
         Some(second) => output::line(&Checkout::display(second)),
     }
-    let Direct { program, bundle } = &built.direct;
-    output::line(&format!("for Multiboot: {} {}", Checkout::display(program), Checkout::display(bundle)));
+    if has_direct {
+        built.write_direct(&image, &elf_files)?;
+        let [program, bundle] =
+            [&built.direct.program, &built.direct.bundle].map(|path| Checkout::display(path));
+        output::line(&format!("for Multiboot: {program} {bundle}"));
+    }
     output::line(&Checkout::display(&built.image));
     Ok(built)
 }

@@ -153,6 +153,7 @@ impl Contents {
         let count = |addrs: &Range<u64>| {
             let (len, bytes) = (addrs.end - addrs.start, Bytes::default());
             match addrs.start {
+                start if start < STAGE2_ADDR.into() => Bytes { ways_in: len, ..bytes },
                 start if start < optional_addr => Bytes { main: len, ..bytes },
                 start if start < ways_in_addr => Bytes { optional: len, ..bytes },
                 _ => Bytes { ways_in: len, ..bytes },
@@ -168,6 +169,7 @@ impl Contents {
         for (name, section) in loaded_sections(&elf)? {
             let addrs = section.sh_addr..section.sh_addr + section.sh_size;
             let end = match addrs.start {
+                start if start < STAGE2_ADDR.into() => &mut { start },
                 start if start < optional_addr => &mut main_end,
                 start if start < ways_in_addr => &mut optional_end,
                 start if start < FIRST_MIB_END.into() => &mut ways_in_end,
@@ -184,6 +186,7 @@ impl Contents {
                 ".rodata" => "(strings and tables)",
                 ".data" => "(variables)",
                 ".multiboot" => "(headers and entry for Multiboot)",
+                ".network_program" => "(entry for network boot programs)",
                 _ if is_code => BETWEEN,
                 name => name,
             };

@@ -420,7 +420,9 @@ fn interruption_leaves_no_temporary_files(scene: &Scene) -> Result<()> {
         let status = xtask.end()?;
         ensure!(status.code() == Some(130), "{arguments:?}: {status}, expected 130");
         // What was finished all the same is there as a whole.
-        let _ = fs::remove_file(temporary.join("disk.img"));
+        for finished in ["disk.img", "disk.bundle", "stage2.elf"] {
+            let _ = fs::remove_file(temporary.join(finished));
+        }
         // Fails when there is something else in it.
         fs::remove_dir(&temporary).with_context(|| format!("{arguments:?}"))?;
     }

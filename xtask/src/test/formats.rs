@@ -64,7 +64,8 @@ fn boots_and_is_reproducible(scene: &Scene, format: Format, in_qemu: &'static st
     let mut left: Vec<_> =
         fs::read_dir(scene.folder())?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
     left.sort();
-    ensure!(left == [by_name.as_str(), "b", "raw.img"], "left behind: {left:?}");
+    let expected = [by_name.as_str(), "b", "raw.bundle", "raw.img", "stage2.elf"];
+    ensure!(left == expected, "left behind: {left:?}");
 
     Booted::start(Machine { image: path(&by_name), format: Some(in_qemu), ..Machine::default() })?
         .says("Hello World!")
