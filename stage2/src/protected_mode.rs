@@ -20,7 +20,7 @@ pub(crate) const DATA16: u16 = 4 << 3;
 pub(crate) const CODE64: u16 = 5 << 3;
 
 /// Makes sure that the stack never reached its guard. Called where it has been deep: after the BIOS ran on it. Not every word
-/// is looked at, which would take a tenth of the time of a read: what runs through the guard leaves many.
+/// is looked at, which would take a good part of the time of a fast read: what runs through the guard leaves many.
 ///
 /// # Errors
 /// `StackOverflow`.

@@ -2,8 +2,7 @@
 //!
 //! stage1 has room for a few instructions, and checks stage2 by a [`crc32`]. Everything else is checked by stage2 while
 //! it arrives, and must not cost time beside the disk: a CRC from tables of 16 KiB takes 60 % of the time that 16 MiB
-//! take to arrive from an AHCI disk (in QEMU). [`Checksum`] takes a tenth of that, since it can be taken of four words at
-//! a time.
+//! take to arrive from an AHCI disk (in QEMU). [`Checksum`] is taken of two words by one instruction, while they are copied.
 
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 use core::arch::asm;
