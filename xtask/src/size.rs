@@ -194,7 +194,7 @@ impl Contents {
             let in_functions = in_functions.map(Function::len).sum::<u64>();
             add(row, count(&(addrs.start + in_functions..addrs.end)));
         }
-        add("(up to the end of the sector)", count(&(main_end..optional_addr)));
+        add("(up to the next part)", count(&(main_end..optional_addr)));
         let mut rows: Vec<_> = rows.into_iter().filter(|(_, bytes)| *bytes != Bytes::default()).collect();
         rows.sort_by_key(|(_, bytes)| Reverse(*bytes));
         let main_part_len =

@@ -10,6 +10,7 @@ use crate::bundle::PieceKind;
 use crate::multiboot::{self, Refusal};
 use crate::pxe::NetworkError;
 use crate::reader::Place;
+use crate::relocate;
 use alloc::boxed::Box;
 use core::fmt;
 use thiserror::Error;
@@ -154,11 +155,9 @@ pub enum BootError {
     #[error("E54: the {what} cannot be at {found:#x}, as configured: the {other} is there; move one of them")]
     PlaceTaken { what: Purpose, found: u64, other: Purpose },
 
-    #[error(
-        "E55: relocation of type {found} ({}) at {addr:#x}, expected only R_X86_64_RELATIVE (8): link a static PIE without undefined symbols", relocation_name(*.found)
-    )]
+    #[error(fmt = relocate::fmt_unknown_relocation)]
     UnknownRelocation { found: u32, addr: u64 },
-    #[error("E56: kernel's dynamic table: {field} is {found:#x}, expected {expected}; link the kernel anew")]
+    #[error(fmt = relocate::fmt_dynamic_table)]
     DynamicTable { field: &'static str, found: u64, expected: &'static str },
     #[error(
         "E57: thread-local storage at {found:#x}, {len:#x} bytes in the file: expected in a segment, p_filesz at most p_memsz, p_align a power of two"
@@ -293,25 +292,6 @@ fn elf_type(e_type: u16) -> &'static str {
         elf::abi::ET_REL => "relocatable object",
         elf::abi::ET_DYN => "shared object or position-independent executable",
         elf::abi::ET_CORE => "core dump",
-        _ => "unknown",
-    }
-}
-
-/// The name of a relocation (AMD64 ABI, table 4.10).
-fn relocation_name(kind: u32) -> &'static str {
-    match kind {
-        elf::abi::R_X86_64_64 => "R_X86_64_64",
-        elf::abi::R_X86_64_PC32 => "R_X86_64_PC32",
-        elf::abi::R_X86_64_COPY => "R_X86_64_COPY",
-        elf::abi::R_X86_64_GLOB_DAT => "R_X86_64_GLOB_DAT",
-        elf::abi::R_X86_64_JUMP_SLOT => "R_X86_64_JUMP_SLOT",
-        elf::abi::R_X86_64_32 => "R_X86_64_32",
-        elf::abi::R_X86_64_32S => "R_X86_64_32S",
-        elf::abi::R_X86_64_DTPMOD64 => "R_X86_64_DTPMOD64",
-        elf::abi::R_X86_64_DTPOFF64 => "R_X86_64_DTPOFF64",
-        elf::abi::R_X86_64_TPOFF64 => "R_X86_64_TPOFF64",
-        elf::abi::R_X86_64_TLSDESC => "R_X86_64_TLSDESC",
-        elf::abi::R_X86_64_IRELATIVE => "R_X86_64_IRELATIVE",
         _ => "unknown",
     }
 }

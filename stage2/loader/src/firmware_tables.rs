@@ -41,11 +41,12 @@ pub fn find_smbios(area: &[u8]) -> Option<usize> {
 }
 
 fn find(area: &[u8], signature: &[u8], is_whole: impl Fn(&[u8]) -> bool) -> Option<usize> {
-    (0..area.len()).step_by(ALIGNMENT).find(|&offset| {
-        // Nearly all differ in the first byte, and the area is large.
-        let bytes = &area[offset..];
-        bytes[0] == signature[0] && bytes.starts_with(signature) && is_whole(bytes)
-    })
+    let mut bytes = area;
+    // Nearly all differ in the first byte, and the area is large.
+    while !(bytes.first() == signature.first() && bytes.starts_with(signature) && is_whole(bytes)) {
+        bytes = bytes.get(ALIGNMENT..)?;
+    }
+    Some(area.len() - bytes.len())
 }
 
 /// Whether there are so many bytes, and their sum is 0 modulo 256.

@@ -8,7 +8,9 @@
 use crate::elf::VirtualRange;
 use crate::error::{BootError, Result};
 use crate::load::{LoadedKernel, PhysicalMemory};
+use crate::optional_text;
 use alloc::boxed::Box;
+use core::fmt::{self, Display, Formatter, LowerHex};
 use elf::abi;
 
 // Younger than the tables of the crate `elf`.
@@ -41,12 +43,18 @@ pub fn relocate(memory: &mut impl PhysicalMemory, loaded: &LoadedKernel) -> Resu
             abi::DT_RELASZ => rela.len = value,
             DT_RELR => relr.addr = value,
             DT_RELRSZ => relr.len = value,
-            abi::DT_RELAENT if value != RELA_LEN => return Err(wrong("DT_RELAENT", value, "24")),
-            DT_RELRENT if value != WORD_LEN => return Err(wrong("DT_RELRENT", value, "8")),
-            abi::DT_NEEDED => return Err(wrong("DT_NEEDED", value, "no shared library")),
+            abi::DT_RELAENT if value != RELA_LEN => {
+                return Err(wrong(optional_text!("DT_RELAENT"), value, optional_text!("24")));
+            }
+            DT_RELRENT if value != WORD_LEN => {
+                return Err(wrong(optional_text!("DT_RELRENT"), value, optional_text!("8")));
+            }
+            abi::DT_NEEDED => {
+                return Err(wrong(optional_text!("DT_NEEDED"), value, optional_text!("no shared library")));
+            }
             abi::DT_REL | abi::DT_JMPREL => {
-                let expected = "no relocations but those of DT_RELA and DT_RELR";
-                return Err(wrong("DT_REL or DT_JMPREL", value, expected));
+                let expected = optional_text!("no relocations but those of DT_RELA and DT_RELR");
+                return Err(wrong(optional_text!("DT_REL or DT_JMPREL"), value, expected));
             }
             _ => {}
         }
@@ -138,11 +146,61 @@ impl<M: PhysicalMemory> Image<'_, M> {
 }
 
 fn outside(addr: u64) -> Box<BootError> {
-    wrong("an address", addr, "one in the kernel")
+    wrong(optional_text!("an address"), addr, optional_text!("one in the kernel"))
 }
 
 // Called, not unfolded, wherever something can be wrong: stage2 is smaller for it.
 #[inline(never)]
 fn wrong(field: &'static str, found: u64, expected: &'static str) -> Box<BootError> {
     BootError::DynamicTable { field, found, expected }.into()
+}
+
+/// The sentence of `UnknownRelocation`.
+#[inline(never)]
+pub(crate) fn fmt_unknown_relocation(found: &u32, addr: &u64, f: &mut Formatter<'_>) -> fmt::Result {
+    f.write_str(optional_text!("E55: relocation of type "))?;
+    Display::fmt(found, f)?;
+    f.write_str(optional_text!(" (R_X86_64_"))?;
+    f.write_str(name(*found))?;
+    f.write_str(optional_text!(") at 0x"))?;
+    LowerHex::fmt(addr, f)?;
+    f.write_str(optional_text!(
+        ", expected only R_X86_64_RELATIVE (8): link a static PIE without undefined symbols"
+    ))
+}
+
+/// The sentence of `DynamicTable`.
+#[inline(never)]
+pub(crate) fn fmt_dynamic_table(
+    field: &str,
+    found: &u64,
+    expected: &str,
+    f: &mut Formatter<'_>,
+) -> fmt::Result {
+    f.write_str(optional_text!("E56: kernel's dynamic table: "))?;
+    f.write_str(field)?;
+    f.write_str(optional_text!(" is 0x"))?;
+    LowerHex::fmt(found, f)?;
+    f.write_str(optional_text!(", expected "))?;
+    f.write_str(expected)?;
+    f.write_str(optional_text!("; link the kernel anew"))
+}
+
+/// The name of a relocation behind `R_X86_64_` (AMD64 ABI, table 4.10).
+fn name(kind: u32) -> &'static str {
+    match kind {
+        abi::R_X86_64_64 => optional_text!("64"),
+        abi::R_X86_64_PC32 => optional_text!("PC32"),
+        abi::R_X86_64_COPY => optional_text!("COPY"),
+        abi::R_X86_64_GLOB_DAT => optional_text!("GLOB_DAT"),
+        abi::R_X86_64_JUMP_SLOT => optional_text!("JUMP_SLOT"),
+        abi::R_X86_64_32 => optional_text!("32"),
+        abi::R_X86_64_32S => optional_text!("32S"),
+        abi::R_X86_64_DTPMOD64 => optional_text!("DTPMOD64"),
+        abi::R_X86_64_DTPOFF64 => optional_text!("DTPOFF64"),
+        abi::R_X86_64_TPOFF64 => optional_text!("TPOFF64"),
+        abi::R_X86_64_TLSDESC => optional_text!("TLSDESC"),
+        abi::R_X86_64_IRELATIVE => optional_text!("IRELATIVE"),
+        _ => optional_text!("?"),
+    }
 }

@@ -10,7 +10,7 @@ use core::ptr::with_exposed_provenance;
 use loader::Result;
 use loader::e820::{Regions, Reports};
 use loader::vbe::{ControllerInfo, LAST_MODE, MODES_MAX, ModeInfo, SUCCESS, rank};
-use loader::{e820, edid};
+use loader::{e820, edid, optional_text};
 
 const CONTROLLER_INFO: u32 = 0x4f00;
 const MODE_INFO: u32 = 0x4f01;
@@ -38,7 +38,7 @@ pub(crate) fn find(
     let mut controller = ControllerInfo::blank();
     let is_known = ask(CONTROLLER_INFO, 0, 0, &mut controller);
     let Some(modes_addr) = controller.modes_addr().filter(|_| is_known) else {
-        println!("no framebuffer: the BIOS has no VBE 2.0");
+        println!("{}", optional_text!("no framebuffer: the BIOS has no VBE 2.0"));
         return Ok(None);
     };
     let mut block = [0; 128];
@@ -65,13 +65,18 @@ pub(crate) fn find(
     let Some((_, number)) = best else {
         let FramebufferWish { width, height, bits_per_pixel } = wish;
         println!(
-            "no framebuffer: the BIOS has no mode of {width}x{height} or more ({bits_per_pixel} bits a pixel)"
+            "{}{width}x{height}{}{bits_per_pixel}{}",
+            optional_text!("no framebuffer: the BIOS has no mode of "),
+            optional_text!(" or more ("),
+            optional_text!(" bits a pixel)")
         );
         return Ok(None);
     };
+    let Framebuffer { width, height, bits_per_pixel, .. } = &*framebuffer;
     println!(
-        "framebuffer: {}x{}, {} bits a pixel",
-        framebuffer.width, framebuffer.height, framebuffer.bits_per_pixel
+        "{}{width}x{height}, {bits_per_pixel}{}",
+        optional_text!("framebuffer: "),
+        optional_text!(" bits a pixel")
     );
     let Range { start, end } = framebuffer.physical_range();
     e820::report(reports, MemoryRegion::new(start, end, MemoryRegionKind::FRAMEBUFFER))?;
@@ -89,7 +94,7 @@ pub(crate) fn show(mode: u16) -> bool {
     unsafe { call(INT_VIDEO, &mut registers) };
     let is_shown = is_success(&registers);
     if !is_shown {
-        println!("no framebuffer: the BIOS did not set mode {:#x}", u32::from(mode));
+        println!("{}{mode:x}", optional_text!("no framebuffer: the BIOS did not set mode 0x"));
     }
     is_shown
 }

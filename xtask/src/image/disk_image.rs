@@ -56,8 +56,8 @@ impl Stages {
         let main_part_len = optional_addr.checked_sub(STAGE2_ADDR.into()).map(usize::try_from);
         let main_part_len = main_part_len.context("stage2: its optional part lies before it")??;
         ensure!(
-            main_part_len.is_multiple_of(to_index(SECTOR_LEN)) && main_part_len < stage2.len(),
-            "stage2: its optional part starts at byte {main_part_len}, expected a sector inside its {} bytes",
+            main_part_len < stage2.len(),
+            "stage2: its optional part starts at byte {main_part_len}, expected one of its {}",
             stage2.len()
         );
         Ok(Self { stage1, stage2, main_part_len })
