@@ -196,6 +196,7 @@ fn boot(source: &BootSource, started: Option<u64>) -> Result<Infallible> {
     protected_mode::check_stack()?;
     let lists = Lists { regions: frames.map(), segments: &loaded.pieces, command_line_len };
     room.write(&plan, &lists, &parts, milestones);
+    serial::flush();
     // SAFETY: the tables map the mode-switch page, the kernel, its stack and the boot info.
     unsafe { hand_off::jump(loaded.kernel.entry_addr, &plan, root_addr, features) }
 }

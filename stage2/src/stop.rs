@@ -2,7 +2,7 @@
 
 use crate::bios::keyboard;
 use crate::console::println;
-use crate::port;
+use crate::{port, serial};
 use core::arch::asm;
 use loader::BootError;
 
@@ -10,6 +10,7 @@ use loader::BootError;
 pub(crate) fn stop(error: &BootError) -> ! {
     println!("boot error {error}");
     println!("Press a key to restart.");
+    serial::flush();
     keyboard::wait_for_key();
     restart()
 }

@@ -63,6 +63,7 @@ fn stop_without_bios(error: &BootError) -> ! {
     serial::init();
     // A Display that fails would only cut the line short.
     let _ = fmt::Write::write_fmt(&mut SerialLine, format_args!("boot error {error}\n"));
+    serial::flush();
     loop {
         // SAFETY: interrupts are off, and nothing is left to do.
         unsafe { asm!("hlt") }

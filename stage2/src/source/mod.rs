@@ -6,6 +6,7 @@ mod ide;
 mod memory;
 mod network;
 
+use crate::serial;
 use boot_info::DriveSize;
 use drive::Drive;
 use loader::Result;
@@ -75,6 +76,7 @@ impl Source {
 
 impl Reader for Source {
     fn read(&mut self, offset: u64, len: u64) -> Result<&[u8]> {
+        serial::pass_on();
         match self {
             Self::Drive(reader) => reader.read(offset, len),
             Self::Memory(memory) => memory.read(offset, len),
@@ -84,6 +86,7 @@ impl Reader for Source {
     // Called, not unfolded: stage2 is smaller for it.
     #[inline(never)]
     fn read_to(&mut self, offset: u64, len: u64, target_addr: u64) -> Result<u64> {
+        serial::pass_on();
         match self {
             Self::Drive(reader) => reader.read_to(offset, len, target_addr),
             Self::Memory(memory) => memory.read_to(offset, len, target_addr),
