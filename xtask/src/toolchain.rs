@@ -7,7 +7,8 @@
 //! A stable compiler is asked to take the unstable flags of `-Zbuild-std` with `RUSTC_BOOTSTRAP=1`. Debian's brings no
 //! linker that the target files could name; any rustup toolchain's `rust-lld` does, or the distribution's `ld.lld`.
 
-use crate::bare_metal::both;
+mod version;
+
 use crate::{checkout, child, output, tools};
 use anyhow::{Result, bail};
 use std::cmp::Reverse;
@@ -17,8 +18,8 @@ use std::fmt::Write;
 use std::iter;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread;
+use version::Versions;
 use xshell::{Cmd, Shell, cmd};
 
 /// A toolchain that can build `core`, and a linker for it.
@@ -185,10 +186,10 @@ struct Found {
 }
 
 fn look_around(shell: &Shell) -> Found {
-    let rustup: Command = cmd!(shell, "rustup toolchain list -v").ignore_stderr().into();
-    let (active, listing) = both(active_sysroot, || child::read(&mut { rustup }));
-    let rustups = listing.iter().flat_map(|listing| rustup_sysroots(listing));
-    let all = active.ok().into_iter().map(|sysroot| (Origin::Active, sysroot));
+    let has_rustup = tools::find("rustup").is_some();
+    let rustups = rustup_folder().filter(|_| has_rustup).map(|folder| rustup_sysroots(&folder));
+    let rustups = rustups.into_iter().flatten();
+    let all = active_sysroot().ok().into_iter().map(|sysroot| (Origin::Active, sysroot));
     let all = all.chain(rustups.map(|sysroot| (Origin::Rustup, sysroot)));
     let all = all.chain(system_sysroots().into_iter().map(|sysroot| (Origin::System, sysroot)));
     let mut different: Vec<(Origin, PathBuf)> = Vec::new();
@@ -198,15 +199,18 @@ fn look_around(shell: &Shell) -> Found {
         }
     }
     // Each compiler takes its time to start and tell its version.
-    let candidates = thread::scope(|scope| {
-        let examine = |(origin, sysroot)| scope.spawn(move || examine(origin, sysroot));
+    let versions = Versions::load(shell);
+    let candidates: Vec<_> = thread::scope(|scope| {
+        let versions = &versions;
+        let examine = |(origin, sysroot)| scope.spawn(move || examine(origin, sysroot, versions));
         let examined: Vec<_> = different.into_iter().map(examine).collect();
         examined
             .into_iter()
             .filter_map(|one| one.join().unwrap_or_else(|panic| resume_unwind(panic)))
             .collect()
     });
-    Found { candidates, has_rustup: listing.is_ok() }
+    versions.keep(candidates.iter().map(|candidate| (&*candidate.rustc, &*candidate.version)));
+    Found { candidates, has_rustup }
 }
 
 /// The folder of the toolchain that runs xtask: what cargo would compile with, past rustup's proxies. When another
@@ -238,28 +242,28 @@ fn told_by_rustup(variable: &impl Fn(&str) -> Option<OsString>) -> Option<PathBu
 }
 
 /// What there is in a toolchain's folder. `None` when there is none, or not a working one.
-fn examine(origin: Origin, sysroot: PathBuf) -> Option<Candidate> {
+fn examine(origin: Origin, sysroot: PathBuf, versions: &Versions) -> Option<Candidate> {
     let [cargo, rustc] = ["cargo", "rustc"].map(|name| sysroot.join("bin").join(name));
     if !tools::is_program(&cargo) || !tools::is_program(&rustc) {
         return None;
     }
-    let shell = Shell::new().ok()?;
-    let command = checkout::without_cargo_environment(cmd!(shell, "{rustc} --version"));
-    let version = child::read(&mut command.ignore_stderr().into()).ok()?;
-    let version = version.split_whitespace().nth(1)?.to_owned();
+    let version = versions.of(&rustc).ok()?;
     let has_source = sysroot.join("lib/rustlib/src/rust/library/core/Cargo.toml").exists();
     Some(Candidate { origin, cargo, rustc, sysroot, version, has_source })
 }
 
-/// The folders in `rustup toolchain list -v`: `NAME (active, default) FOLDER`.
-fn rustup_sysroots(listing: &str) -> Vec<PathBuf> {
-    let folder = |line: &str| {
-        let (_name, rest) = line.trim().split_once(char::is_whitespace)?;
-        let rest = rest.trim_start();
-        let rest = if rest.starts_with('(') { rest.split_once(')')?.1 } else { rest };
-        Some(PathBuf::from(rest.trim_start()))
-    };
-    listing.lines().filter_map(folder).collect()
+/// Where rustup keeps what it has.
+fn rustup_folder() -> Option<PathBuf> {
+    env::var_os("RUSTUP_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".rustup")))
+}
+
+/// The toolchains that rustup has, those that a person linked included: what `rustup toolchain list` shows, without waiting
+/// for it.
+fn rustup_sysroots(rustup_folder: &Path) -> Vec<PathBuf> {
+    let entries = rustup_folder.join("toolchains").read_dir().into_iter().flatten();
+    let mut sysroots: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    sysroots.sort();
+    sysroots
 }
 
 /// Toolchains on `PATH` that are not rustup's, and those in the usual places.
@@ -411,9 +415,16 @@ mod tests {
     }
 
     #[test]
-    fn folders_of_rustup_toolchains_may_hold_spaces() {
-        let listing =
-            "stable-x86_64 (default) /home/a b/stable\nnightly-x86_64 (active, override) /n\nmine /own dir\n";
-        assert_eq!(rustup_sysroots(listing), ["/home/a b/stable", "/n", "/own dir"].map(PathBuf::from));
+    fn rustups_toolchains_are_those_in_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(rustup_sysroots(folder.path()).is_empty(), "a rustup without toolchains");
+        let toolchains = folder.path().join("toolchains");
+        for name in ["stable-x86_64", "my own"] {
+            fs::create_dir_all(toolchains.join(name)).unwrap();
+        }
+        assert_eq!(
+            rustup_sysroots(folder.path()),
+            ["my own", "stable-x86_64"].map(|name| toolchains.join(name))
+        );
     }
 }
