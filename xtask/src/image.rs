@@ -230,14 +230,18 @@ pub(crate) fn build(shell: &Shell, contents: &Contents, outputs: Outputs<'_>) ->
         elf_files.write_stages(folder)?;
         elf_files.write_kernel(folder)?;
     }
-    outputs.format.write(&image, &elf_files.stages.stage2, &path)?;
     let built = Built::beside(path);
+    // Where all is as it was, both are only read and compared.
+    let (written, direct_written) = both(
+        || outputs.format.write(&image, &elf_files.stages.stage2, &built.image),
+        || if has_direct { built.write_direct(&image, &elf_files) } else { Ok(()) },
+    );
+    written.and(direct_written)?;
     match &second {
         None => output::line(&image.table()),
         Some(second) => output::line(&Checkout::display(second)),
     }
     if has_direct {
-        built.write_direct(&image, &elf_files)?;
         let [program, bundle] =
             [&built.direct.program, &built.direct.bundle].map(|path| Checkout::display(path));
         output::line(&format!("for Multiboot: {program} {bundle}"));
