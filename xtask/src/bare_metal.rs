@@ -68,7 +68,7 @@ impl Package {
 }
 
 /// `core` and `compiler_builtins` bring `memcpy` and its like.
-const FAST_CORE: &str = "-Zbuild-std-features=compiler-builtins-mem";
+pub(crate) const FAST_CORE: &str = "-Zbuild-std-features=compiler-builtins-mem";
 
 /// The same, with the smaller one of two algorithms wherever `core` has two.
 const SMALL_CORE: &str = "-Zbuild-std-features=compiler-builtins-mem,optimize_for_size";

@@ -36,6 +36,7 @@ mod parts;
 mod protocol;
 mod ramdisk;
 mod random;
+mod readme;
 mod run_folder;
 mod runner;
 mod symbols;
@@ -162,6 +163,7 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         linked::tests(),
         protocol::tests(),
         ramdisk::tests(),
+        readme::tests(),
         multiboot::tests(),
         dma::tests(),
         high_memory::tests(),
