@@ -1,7 +1,9 @@
-//! Hands the numbers of `layout` to the linker script of the boot sectors, and the script to the linker.
+//! Hands the numbers of `layout` to the linker script of the boot sectors, and the script to the linker; copies the assembly to
+//! `OUT_DIR` with a line table, from where `global_asm!` takes it.
 
 fn main() {
     println!("cargo:rerun-if-changed=stage1.ld");
+    line_table::mark_sources();
     let directory = std::env::var("CARGO_MANIFEST_DIR").expect("cargo tells the package's directory");
     let symbols = [
         ("LAYOUT_STAGE1_ADDR", layout::STAGE1_ADDR),

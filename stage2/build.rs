@@ -1,10 +1,12 @@
-//! Hands the numbers of `layout` to the linker script of the bare-metal binary.
+//! Hands the numbers of `layout` to the linker script of the bare-metal binary; copies the assembly to `OUT_DIR` with line tables,
+//! from where `global_asm!` takes it.
 
 use std::env;
 use std::path::Path;
 
 fn main() {
     println!("cargo:rerun-if-changed=stage2.ld");
+    line_table::mark_sources();
     println!("cargo:rerun-if-env-changed={MAY_BE_LARGE}");
     let directory = env::var("CARGO_MANIFEST_DIR").expect("cargo tells the package's directory");
     let symbols = [

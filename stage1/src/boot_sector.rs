@@ -82,7 +82,7 @@ const _: () = {
 };
 
 global_asm!(
-    include_str!("boot.s"),
+    include_str!(concat!(env!("OUT_DIR"), "/boot.s")),
     in_partition = const IN_PARTITION as u32,
     on_cd = const ON_CD as u32,
     stack_top = const STACK_TOP,

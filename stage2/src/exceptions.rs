@@ -24,7 +24,7 @@ const STUB_LEN: usize = 8;
 const INTERRUPT_GATE: u64 = 0x8e00 << 32;
 
 global_asm!(
-    include_str!("exceptions.s"),
+    include_str!(concat!(env!("OUT_DIR"), "/exceptions.s")),
     stub_len = const STUB_LEN,
     vectors = const VECTORS,
     report = sym report,

@@ -62,7 +62,7 @@ struct State {
 }
 
 global_asm!(
-    include_str!("hand_off.s"),
+    include_str!(concat!(env!("OUT_DIR"), "/hand_off.s")),
     cr0 = const CR0.bits(),
     cr4 = const CR4.bits(),
     efer_register = const EFER,

@@ -2,4 +2,4 @@
 //!
 //! In 32-bit protected mode. Source: Intel SDM volume 2, MOVS and STOS; ISO C, section 7.24 (string handling).
 
-core::arch::global_asm!(include_str!("memory_functions.s"));
+core::arch::global_asm!(include_str!(concat!(env!("OUT_DIR"), "/memory_functions.s")));

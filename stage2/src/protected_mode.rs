@@ -76,7 +76,7 @@ impl<T> TablePointer<T> {
 pub(crate) static GDT_POINTER: TablePointer<[u64; 6]> = TablePointer::to(&GDT);
 
 global_asm!(
-    include_str!("protected_mode.s"),
+    include_str!(concat!(env!("OUT_DIR"), "/protected_mode.s")),
     data32 = const DATA32,
     stack_top = const layout::STACK_TOP,
     stack_bottom = const layout::STACK_BOTTOM,

@@ -68,7 +68,7 @@ impl BiosRegisters {
 }
 
 global_asm!(
-    include_str!("call.s"),
+    include_str!(concat!(env!("OUT_DIR"), "/bios/call.s")),
     gdt_pointer = sym GDT_POINTER,
     protected_mode = const Cr0Flags::PROTECTED_MODE_ENABLE.bits(),
     paging = const Cr0Flags::PAGING.bits(),

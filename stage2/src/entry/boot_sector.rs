@@ -13,7 +13,7 @@ use loader::stage2_descriptor::Stage2Descriptor;
 use x86_64::registers::control::Cr0Flags;
 
 global_asm!(
-    include_str!("boot_sector.s"),
+    include_str!(concat!(env!("OUT_DIR"), "/entry/boot_sector.s")),
     gdt_pointer = sym GDT_POINTER,
     cache_off = const Cr0Flags::CACHE_DISABLE.union(Cr0Flags::NOT_WRITE_THROUGH).bits(),
     protected_mode = const Cr0Flags::PROTECTED_MODE_ENABLE.bits(),

@@ -17,7 +17,7 @@ use loader::multiboot::{self, Memory, Refusal};
 use x86_64::registers::control::Cr0Flags;
 
 global_asm!(
-    include_str!("multiboot.s"),
+    include_str!(concat!(env!("OUT_DIR"), "/entry/multiboot.s")),
     magic1 = const 0x1bad_b002u32,
     flags1 = const ALIGN_MODULES | MEMORY_MAP,
     magic2 = const 0xe852_50d6u32,

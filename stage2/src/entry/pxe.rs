@@ -12,7 +12,7 @@ use loader::reader::{BootSource, Place};
 use x86_64::registers::control::Cr0Flags;
 
 global_asm!(
-    include_str!("pxe.s"),
+    include_str!(concat!(env!("OUT_DIR"), "/entry/pxe.s")),
     gdt_pointer = sym GDT_POINTER,
     cache_off = const Cr0Flags::CACHE_DISABLE.union(Cr0Flags::NOT_WRITE_THROUGH).bits(),
     protected_mode = const Cr0Flags::PROTECTED_MODE_ENABLE.bits(),
