@@ -22,7 +22,7 @@ FOLDER = pathlib.Path(__file__).resolve().parent
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(FOLDER))
 
-from doorstep import commands, description, places, run, status, tour  # noqa: E402
+from doorstep import commands, description, frames, places, run, status, tour  # noqa: E402
 
 
 def main():
@@ -61,6 +61,7 @@ def prepare(session):
     places.know(session)
     description.connect(session["target"], FOLDER)
     places.load_symbols()
+    frames.define()
     commands.define(session)
     status.watch()
     gdb.events.gdb_exiting.connect(let_go)

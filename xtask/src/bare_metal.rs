@@ -229,18 +229,32 @@ impl Builder<'_> {
         self.both_stages(&STAGE2_FOR_GDB, STAGE_FOR_GDB_FOLDER)
     }
 
-    /// By one call of cargo. The boot sectors are built as the second stage is.
+    /// The boot stages, or those to step through, without line tables of their assembly. The next build has them again.
+    pub(crate) fn stages_without_line_tables(&self, for_gdb: bool) -> Result<StageFiles> {
+        let (package, folder) = stage2_package(for_gdb);
+        self.both_stages_with(package, folder, |command| command.env("WITHOUT_LINE_TABLE", "1"))
+    }
+
     fn both_stages(&self, stage2: &Package, folder: &str) -> Result<StageFiles> {
+        self.both_stages_with(stage2, folder, |command| command)
+    }
+
+    /// By one call of cargo. The boot sectors are built as the second stage is.
+    fn both_stages_with(
+        &self,
+        stage2: &Package,
+        folder: &str,
+        change: impl for<'a> FnOnce(Cmd<'a>) -> Cmd<'a>,
+    ) -> Result<StageFiles> {
         let stage1 = Package { name: STAGE1.name, ..*stage2 };
-        self.build(&[&stage1, stage2], &[])?;
+        self.build_with(&[&stage1, stage2], &[], change)?;
         let stage2 = read(&stage2.elf_file(self.checkout, folder))?;
         Ok(StageFiles { stage1: self.boot_sectors(&stage1, folder)?, stage2 })
     }
 
     /// The boot stages, or those to step through, even where stage2 is too large to be linked.
     pub(crate) fn stages_of_any_size(&self, for_gdb: bool) -> Result<StageFiles> {
-        let (package, folder) =
-            if for_gdb { (&STAGE2_FOR_GDB, STAGE_FOR_GDB_FOLDER) } else { (&STAGE2, STAGE_FOLDER) };
+        let (package, folder) = stage2_package(for_gdb);
         self.build(&[&STAGE1], &[])?;
         let stage1 = self.boot_sectors(&STAGE1, STAGE_FOLDER)?;
         let stage2 = self.stage(package, folder).or_else(|_| {
@@ -327,6 +341,11 @@ impl Builder<'_> {
         shell.change_dir(&self.checkout.root);
         Ok(shell)
     }
+}
+
+/// The second stage, or the one for gdb, and cargo's folder for its profile.
+fn stage2_package(for_gdb: bool) -> (&'static Package, &'static str) {
+    if for_gdb { (&STAGE2_FOR_GDB, STAGE_FOR_GDB_FOLDER) } else { (&STAGE2, STAGE_FOLDER) }
 }
 
 /// Does two things at the same time: a new `core` is compiled for each target, and one compiler keeps one processor busy.

@@ -101,7 +101,7 @@ def symbol_at(address):
     text = gdb.execute(f"info symbol {address:#x}", to_string=True)
     match = re.match(r"(.+?) in section ", text)
     # Rust's names carry a number that tells two crates of the same name apart.
-    return re.sub(r"\[[0-9a-f]{16}\]", "", match[1]).replace(" + ", "+") if match else ""
+    return re.sub(r"\[[0-9a-f]{1,16}\]", "", match[1]).replace(" + ", "+") if match else ""
 
 
 def address_of(label):
@@ -141,8 +141,7 @@ def _checked_address(text):
 def _near(where):
     """Names that look like the one that does not exist, for the end of a sentence."""
     text = gdb.execute("info functions", to_string=True)
-    names = set(re.findall(r"^0x[0-9a-f]+ +(\S+)$", text, re.MULTILINE))
-    names |= set(re.findall(r"\bfn ([\w:]+)", text))
+    names = set(re.findall(r"\bfn ([\w:]+)", text)) | _labels()
     by_last_part = {}
     for name in names:
         by_last_part.setdefault(name.rpartition("::")[2], []).append(name)
@@ -153,6 +152,15 @@ def _near(where):
         near += sorted(by_last_part[part])
     near = list(dict.fromkeys(near))[:5]
     return f"; did you mean {', '.join(near)}?" if near else ""
+
+
+def _labels():
+    """The names in the assembly of stage1 and stage2, which are no functions to gdb."""
+    names = set()
+    for stage in [STAGE1, STAGE2]:
+        text = gdb.execute(f'maint print msymbols -objfile "{stage.elf}"', to_string=True)
+        names |= set(re.findall(r"^\[ *\d+\] [Tt] 0x[0-9a-f]+ ([a-z]\w*) ", text, re.MULTILINE))
+    return names
 
 
 def length_of(address):

@@ -2,6 +2,9 @@
 registers, the next instructions.
 """
 
+import linecache
+import pathlib
+
 import gdb
 
 from doorstep import cpu, places, run
@@ -15,7 +18,7 @@ def watch():
     gdb.events.before_prompt.connect(_before_prompt)
 
 
-def show(instructions=3):
+def show(instructions=3, with_source=True):
     """Prints the status. Changes are those since it was shown last."""
     global _last
     state = cpu.read()
@@ -24,7 +27,7 @@ def show(instructions=3):
         for change in cpu.changes(_last, state):
             print(f"  {change}")
     _last = state
-    for line in instruction_lines(state, instructions):
+    for line in instruction_lines(state, instructions, with_source=with_source):
         print(f"  {line}")
 
 
@@ -38,9 +41,13 @@ def headline(state):
     return f"{state.mode.title:<18}  {place}  {name}  {symbol}".rstrip()
 
 
-def instruction_lines(state, count, start=None):
-    """The next instructions as gdb shows them, the one to come marked. From `start`,
-    where that is given.
+# Where the source stands beside an instruction.
+SOURCE_COLUMN = 56
+
+
+def instruction_lines(state, count, start=None, with_source=True):
+    """The next instructions as gdb shows them, the one to come marked, with their lines
+    of source beside them. From `start`, where that is given.
     """
     start = state.linear if start is None else start
     try:
@@ -49,15 +56,33 @@ def instruction_lines(state, count, start=None):
     except gdb.error as error:
         return [f"(no instructions: {error})"]
     lines = []
+    last_source = None
     for instruction in found:
         address = instruction["addr"]
         mark = "=>" if address == state.linear else "  "
         text = " ".join(instruction["asm"].split())
-        lines.append(f"{mark} {address:#x} <{_short(places.symbol_at(address))}>  {text}")
+        line = f"{mark} {address:#x} <{_short(places.symbol_at(address))}>  {text}"
+        source = source_line(address) if with_source else ""
+        if source and source != last_source:
+            line = f"{line:<{SOURCE_COLUMN}}  {source}"
+        last_source = source
+        lines.append(line)
         # What lies behind a jump is not what comes next.
         if text.startswith(("jmp", "ret", "iret")):
             break
     return lines
+
+
+def source_line(address):
+    """The line of source that an instruction comes from, with its comment:
+    `boot.s:57  mov ss, ax // ...`. An empty text where there is none.
+    """
+    found = gdb.find_pc_line(address)
+    if not found.symtab or not found.line:
+        return ""
+    text = linecache.getline(found.symtab.fullname(), found.line)
+    name = pathlib.PurePath(found.symtab.filename).name
+    return f"{name}:{found.line}  {' '.join(text.split())}".rstrip()
 
 
 def _short(symbol):
@@ -67,7 +92,10 @@ def _short(symbol):
 def _on_stop(event):
     if run.is_quiet() or not run.is_connected():
         return
-    show(instructions=1 if _has_source() else 3)
+    if _has_source():
+        show(instructions=1, with_source=False)
+    else:
+        show()
 
 
 def _has_source():

@@ -82,9 +82,16 @@ def stop_at(expected, place, says, mode, address):
     status.show()
     state = cpu.read()
     expected.check_mode(place, state.mode, mode)
+    check_source(place, address)
     if places.symbol_at(address) != place:
         raise Failed(f"{place}: the symbol at {address:#x} is {places.symbol_at(address)!r}")
     return state
+
+
+def check_source(place, address):
+    """The stages have source everywhere; a kernel may be anybody's."""
+    if address not in places.KERNEL and not status.source_line(address):
+        raise Failed(f"{place}: no line of source for {address:#x}")
 
 
 def go_through(expected, switch):
@@ -96,6 +103,7 @@ def go_through(expected, switch):
     print("    after it:")
     status.show(instructions=2)
     expected.check_mode(f"{switch.label}, after it", after.mode, switch.after)
+    check_source(f"{switch.label}, after it", after.linear)
     changed = cpu.changes(before, after)
     for change in switch.changes:
         register, sign = change.split()

@@ -105,8 +105,8 @@ gdb, right in every mode, with all commands of `cargo xtask gdb`:
 
 VS Code, with the extension ms-vscode.cpptools; for .vscode/launch.json:
 {launch}
-  It runs gdb with the same script: source lines, variables and breakpoints are right in 32-bit and 64-bit code, the
-  disassembly view in every mode. Real-mode code has no source; step through it in the debug console (-exec stepi).
+  It runs gdb with the same script: source lines, breakpoints and the disassembly view are right in every mode, variables
+  in 32-bit and 64-bit code.
 
 lldb:
   lldb -o 'target create --arch x86_64 {kernel}' -o 'gdb-remote {address}'

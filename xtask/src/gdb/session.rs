@@ -13,7 +13,7 @@ use std::io::Write;
 use std::path::{self, Path, PathBuf};
 
 /// The script: gdb sources the first file, which imports the others.
-const SCRIPT: [(&str, &str); 13] = [
+const SCRIPT: [(&str, &str); 14] = [
     ("main.py", include_str!("../../gdb/main.py")),
     ("doorstep/__init__.py", include_str!("../../gdb/doorstep/__init__.py")),
     ("doorstep/bios.py", include_str!("../../gdb/doorstep/bios.py")),
@@ -21,6 +21,7 @@ const SCRIPT: [(&str, &str); 13] = [
     ("doorstep/commands.py", include_str!("../../gdb/doorstep/commands.py")),
     ("doorstep/cpu.py", include_str!("../../gdb/doorstep/cpu.py")),
     ("doorstep/description.py", include_str!("../../gdb/doorstep/description.py")),
+    ("doorstep/frames.py", include_str!("../../gdb/doorstep/frames.py")),
     ("doorstep/memory_map.py", include_str!("../../gdb/doorstep/memory_map.py")),
     ("doorstep/paging.py", include_str!("../../gdb/doorstep/paging.py")),
     ("doorstep/places.py", include_str!("../../gdb/doorstep/places.py")),

@@ -1,5 +1,7 @@
 //! `cargo xtask gdb`: the tour, a person's session on a terminal, what it says of bad input, and what it leaves behind.
 
+mod lines;
+
 use super::Test;
 use super::parts::Scene;
 use crate::child::{self, Running};
@@ -25,7 +27,7 @@ const BOUND: Duration = Duration::from_secs(300);
 const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(crate) fn tests() -> Vec<Test> {
-    vec![
+    let mut tests = vec![
         Test::new("gdb::tour", tour),
         Test::new("gdb::tour_notices_a_wrong_mode", tour_notices_a_wrong_mode),
         Test::new("gdb::tour_notices_a_loader_that_stops", tour_notices_a_loader_that_stops),
@@ -41,17 +43,22 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("gdb::foreign_kernel", foreign_kernel),
         Test::new("gdb::listen", listen),
         Test::new("gdb::bad_input", bad_input),
-    ]
+    ];
+    tests.extend(lines::tests());
+    tests
 }
 
 /// All stops, in order.
 fn tour(scene: &Scene) -> Result<()> {
-    const LINES: [&str; 22] = [
+    const LINES: [&str; 25] = [
         "stage1_entry: ",
         "REAL 16-bit         0000:7c00 = 0x7c00  stage1  stage1_entry",
+        "boot.s:",
         "stage2_entry: ",
         "REAL 16-bit         0000:8000 = 0x8000  stage2  stage2_entry",
         "stage2_entry_set_pe: ",
+        "<stage2_entry_set_pe>  mov cr0,eax",
+        "mov cr0, eax // 16-bit protected mode, until CS is loaded",
         "CR0 +PE",
         "stage2_entry_far_jump: ",
         "PROTECTED 32-bit    0008:",
