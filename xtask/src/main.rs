@@ -9,6 +9,7 @@ mod bench;
 mod bochs;
 mod checkout;
 mod child;
+mod explain;
 mod flash;
 mod flatten;
 mod gdb;
@@ -53,6 +54,7 @@ Examples:
   cargo xtask flash /dev/sdb                         build it and write it to a USB stick
   cargo xtask qemu --profile release                 boot the release build in QEMU
   cargo xtask qemu --timeout 5 --screenshot boot.png boot, take a picture after five seconds, end
+  cargo xtask explain E25                            what a message of the loader means
   cargo xtask gdb                                    step through the boot from its first instruction
   cargo xtask test                                   run every test, those in QEMU included";
 
@@ -66,6 +68,7 @@ enum Command {
     Gdb(gdb::Options),
     Test(test::Options),
     Bench(bench::Options),
+    Explain(explain::Options),
     Size(size::Options),
     Lint(lint::Options),
     Runner(runner::Options),
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         Command::Gdb(options) => gdb::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Explain(options) => explain::run(&options),
         Command::Size(options) => size::run(&options),
         Command::Lint(options) => lint::run(&options),
         Command::Runner(options) => runner::run(&options),

@@ -16,6 +16,11 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// How wide the terminal is that shows the results; where there is none, as wide as they used to be.
+pub(crate) fn columns() -> usize {
+    console::Term::stdout().size_checked().map_or(80, |(_, columns)| columns.into())
+}
+
 /// Prints a command that is about to be run.
 pub(crate) fn command(command: &impl Display) {
     note(&format!("$ {command}"));

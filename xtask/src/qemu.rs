@@ -1,6 +1,7 @@
 //! `cargo xtask qemu`: builds an image and boots it in QEMU, with the guest's serial line on the terminal.
 
 use crate::checkout::Checkout;
+use crate::explain::Hints;
 use crate::guest::{self, Event, Guest, Machine};
 use crate::image::{self, Built, Outputs, write_atomically};
 use crate::{child, interrupt, output};
@@ -167,6 +168,7 @@ enum End {
 /// Passes the serial line on to the terminal until there is nothing more to wait for.
 fn watch(guest: &mut Guest, options: &EndOptions) -> Result<End> {
     let started = Instant::now();
+    let mut hints = Hints::default();
     let mut spoke: Option<Instant> = None;
     loop {
         let until = match (options.timeout, &options.screenshot, spoke) {
@@ -182,6 +184,7 @@ fn watch(guest: &mut Guest, options: &EndOptions) -> Result<End> {
                 if terminal.write_all(&bytes).and_then(|()| terminal.flush()).is_err() {
                     return Ok(End::ReaderGone);
                 }
+                hints.of(&bytes).iter().for_each(|hint| output::note(hint));
                 // A guest that never stops talking leaves no quiet moment to notice the time.
                 if options.timeout.is_some_and(|timeout| started.elapsed() >= timeout) {
                     return Ok(End::Settled(time_is_up(options)));

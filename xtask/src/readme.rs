@@ -10,13 +10,6 @@ use loader::BootError;
 
 const README: &str = include_str!("../../README.md");
 
-/// A row of the README's error table.
-fn error_row(error: &BootError) -> String {
-    let text = error.to_string();
-    let (number, sentence) = text.split_once(": ").expect("an error starts with its number");
-    format!("| {number} | {sentence} |")
-}
-
 /// The README's memory map.
 fn memory_map() -> String {
     use layout::{
@@ -117,10 +110,10 @@ fn each_row_of_the_readmes_comparison_names_a_test() {
 }
 
 #[test]
-fn the_readme_lists_every_error() {
-    let rows: Vec<_> = BootError::examples().iter().map(error_row).collect();
-    let table = format!("{}\n", rows.join("\n"));
-    assert!(README.contains(&table), "the README's error table is to be:\n\n{table}");
+fn the_readmes_message_is_one_of_the_loaders() {
+    let told: Vec<_> = README.lines().filter_map(|line| line.strip_prefix("boot error ")).collect();
+    let all = BootError::examples().map(|error| error.to_string());
+    assert!(!told.is_empty() && told.iter().all(|told| all.iter().any(|error| error == told)), "{told:?}");
 }
 
 #[test]

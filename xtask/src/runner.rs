@@ -3,6 +3,7 @@
 //! It is for kernels of any project, and takes what that project's Cargo.toml says about booting (see [`crate::project`]).
 //! A test's executable is told from a kernel by where cargo has put it, as the tool bootimage does.
 
+use crate::explain::Hints;
 use crate::guest::{self, Event, Guest, Machine};
 use crate::image::{self, Built, Overrides};
 use crate::project::{self, Program};
@@ -114,11 +115,13 @@ fn run_test(kernel: &Path, machine: Machine, program: &Program) -> Result<ExitCo
 /// How a test has ended, if it has before its time is up.
 fn wait_for_test(guest: &mut Guest, deadline: Instant) -> Result<Option<ExitStatus>> {
     let mut terminal = std::io::stdout();
+    let mut hints = Hints::default();
     loop {
         match guest.next(Some(deadline))? {
             Event::Output(bytes) => {
                 // The exit code tells how it went, also when nobody reads.
                 let _ = terminal.write_all(&bytes).and_then(|()| terminal.flush());
+                hints.of(&bytes).iter().for_each(|hint| output::note(hint));
                 if Instant::now() >= deadline {
                     return Ok(None);
                 }

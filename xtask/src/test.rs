@@ -13,6 +13,7 @@ mod defects;
 mod desk;
 mod dma;
 mod elf;
+mod explain;
 mod faults_bios;
 mod faults_disk;
 mod faults_image;
@@ -186,6 +187,7 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         formats::tests(),
         flash::tests(),
         bench::tests(),
+        explain::tests(),
         runner::tests(),
         new::tests(),
         migrated::tests(),

@@ -1,8 +1,8 @@
 //! Everything that can go wrong on the way to the kernel: one list, with the numbers and sentences a person reads.
 //!
 //! stage2 prints them on the screen and on COM1, `xtask` prints the same at the desk. A sentence says what was found,
-//! what was expected and, where there is one, the way out. A number never changes its meaning; the README's table is
-//! checked against this list.
+//! what was expected and, where there is one, the way out. A number never changes its meaning; ERRORS.md, which says
+//! more of each, is checked against this list.
 
 mod examples;
 
