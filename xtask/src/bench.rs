@@ -14,10 +14,11 @@ mod peers;
 mod phases;
 mod record;
 mod report;
-mod statistics;
+pub(crate) mod statistics;
 
 use crate::bare_metal::{BARE_READS, Builder, STAGE_FOLDER};
 use crate::checkout::Checkout;
+use crate::drawing;
 use crate::flatten::flatten;
 use crate::guest::Direct;
 use crate::image::{self, DiskImage, Stages};
@@ -33,6 +34,7 @@ use measure::Contender;
 use peers::Peers;
 use record::Record;
 use report::Group;
+pub(crate) use report::milliseconds;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -120,7 +122,7 @@ impl Options {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     // What would be refused is refused before it is measured.
-    options.chart.iter().try_for_each(|path| chart::Format::of(path).map(|_| ()))?;
+    options.chart.iter().try_for_each(|path| drawing::Format::of(path).map(|_| ()))?;
     let earlier = options.against.as_deref().map(Record::load).transpose()?;
 
     let shell = Shell::new()?;
@@ -157,7 +159,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if options.phases || options.all {
         phases::run(options, &builder, &bench)?;
     }
-    options.chart.iter().try_for_each(|path| chart::write(path, &groups))?;
+    options.chart.iter().try_for_each(|path| chart::of(&groups).write(path))?;
     if let Some(path) = &options.save {
         Record::of(&groups).save(path)?;
     }

@@ -9,6 +9,7 @@ mod bench;
 mod bochs;
 mod checkout;
 mod child;
+mod drawing;
 mod explain;
 mod flash;
 mod flatten;

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 /// The middle one of some times, and how far they are apart: half of them lie between the quartiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Spread {
-    pub(super) lower_quartile: Duration,
-    pub(super) median: Duration,
-    pub(super) upper_quartile: Duration,
+pub(crate) struct Spread {
+    pub(crate) lower_quartile: Duration,
+    pub(crate) median: Duration,
+    pub(crate) upper_quartile: Duration,
 }
 
 impl Spread {
     /// None of no times.
-    pub(super) fn of(times: impl IntoIterator<Item = Duration>) -> Option<Self> {
+    pub(crate) fn of(times: impl IntoIterator<Item = Duration>) -> Option<Self> {
         let mut times: Vec<_> = times.into_iter().collect();
         times.sort_unstable();
         let quarter = |quarters| quantile(&times, quarters);
