@@ -6,7 +6,7 @@
 mod hint;
 mod pages;
 
-pub(crate) use hint::Hints;
+pub(crate) use hint::{Hints, message};
 
 use crate::output;
 use anyhow::{Result, bail, ensure};

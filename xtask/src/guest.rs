@@ -345,9 +345,14 @@ impl Guest {
 
     /// The 25 lines of the VGA text screen.
     pub(crate) fn screen(&mut self) -> Result<String> {
-        let dump = self.folder.path().join("screen");
-        self.qmp()?.save_memory(0xb8000, 80 * 25 * 2, &dump)?;
-        Ok(screen_text(&fs::read(&dump)?))
+        Ok(screen_text(&self.physical_memory(0xb8000, 80 * 25 * 2)?))
+    }
+
+    /// What lies in the guest's physical memory.
+    pub(crate) fn physical_memory(&mut self, addr: u64, len: u64) -> Result<Vec<u8>> {
+        let dump = self.folder.path().join("memory");
+        self.qmp()?.save_memory(addr, len, &dump)?;
+        Ok(fs::read(&dump)?)
     }
 
     /// A picture of the screen, in PNG.

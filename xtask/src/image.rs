@@ -158,6 +158,8 @@ pub(crate) struct Outputs<'a> {
     pub(crate) in_partition: bool,
     /// What is written later, such as a picture of the screen.
     pub(crate) other: Option<Role<'a>>,
+    /// Whether to say nothing of them, because the command's result is something else.
+    pub(crate) is_quiet: bool,
 }
 
 const IMAGE_NAME: &str = "doorstep.img";
@@ -171,7 +173,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         !in_partition || format == Format::Raw,
         "--in-partition makes what is written to a partition as it is: expected the format raw"
     );
-    let outputs = Outputs { image: output, format, in_partition, other: None };
+    let outputs = Outputs { image: output, format, in_partition, ..Outputs::default() };
     build(&shell, &options.contents, outputs)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -237,6 +239,9 @@ pub(crate) fn build(shell: &Shell, contents: &Contents, outputs: Outputs<'_>) ->
         || if has_direct { built.write_direct(&image, &elf_files) } else { Ok(()) },
     );
     written.and(direct_written)?;
+    if outputs.is_quiet {
+        return Ok(built);
+    }
     match &second {
         None => output::line(&image.table()),
         Some(second) => output::line(&Checkout::display(second)),

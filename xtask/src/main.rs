@@ -14,6 +14,7 @@ mod explain;
 mod flash;
 mod flatten;
 mod gdb;
+mod gdb_stub;
 mod grub;
 mod guest;
 mod image;
@@ -32,6 +33,7 @@ mod size;
 mod strip;
 mod temporary;
 mod test;
+mod timeline;
 mod toolchain;
 mod tools;
 
@@ -55,6 +57,7 @@ Examples:
   cargo xtask flash /dev/sdb                         build it and write it to a USB stick
   cargo xtask qemu --profile release                 boot the release build in QEMU
   cargo xtask qemu --timeout 5 --screenshot boot.png boot, take a picture after five seconds, end
+  cargo xtask timeline -o boot.svg                   show where the time of a boot goes
   cargo xtask explain E25                            what a message of the loader means
   cargo xtask gdb                                    step through the boot from its first instruction
   cargo xtask test                                   run every test, those in QEMU included";
@@ -69,6 +72,7 @@ enum Command {
     Gdb(gdb::Options),
     Test(test::Options),
     Bench(bench::Options),
+    Timeline(timeline::Options),
     Explain(explain::Options),
     Size(size::Options),
     Lint(lint::Options),
@@ -86,6 +90,7 @@ fn main() -> ExitCode {
         Command::Gdb(options) => gdb::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Timeline(options) => timeline::run(&options),
         Command::Explain(options) => explain::run(&options),
         Command::Size(options) => size::run(&options),
         Command::Lint(options) => lint::run(&options),

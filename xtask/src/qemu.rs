@@ -110,7 +110,7 @@ pub(crate) struct EndOptions {
 }
 
 /// How long a serial line that has spoken is quiet before a guest counts as settled.
-const SETTLED: Duration = Duration::from_secs(2);
+pub(crate) const SETTLED: Duration = Duration::from_secs(2);
 
 /// The same for one that has not said anything.
 const SETTLED_IN_SILENCE: Duration = Duration::from_secs(10);
@@ -245,6 +245,6 @@ fn has_window() -> bool {
     has_window
 }
 
-fn seconds(text: &str) -> Result<Duration> {
+pub(crate) fn seconds(text: &str) -> Result<Duration> {
     Ok(Duration::try_from_secs_f64(text.parse()?)?)
 }

@@ -41,6 +41,7 @@ mod readme;
 mod run_folder;
 mod runner;
 mod symbols;
+mod timeline;
 
 use crate::checkout::{self, Checkout};
 use crate::{child, interrupt, output};
@@ -187,6 +188,7 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         formats::tests(),
         flash::tests(),
         bench::tests(),
+        timeline::tests(),
         explain::tests(),
         runner::tests(),
         new::tests(),

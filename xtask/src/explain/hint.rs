@@ -34,6 +34,12 @@ impl Hints {
     }
 }
 
+/// The first message of the loader on a serial line, and how to find out more.
+pub(crate) fn message(serial: &str) -> Option<String> {
+    let mut lines = serial.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    lines.find_map(|line| Some(format!("the guest says: {}; {}", line.trim(), hint(&name(line)?))))
+}
+
 fn hint(name: &str) -> String {
     format!("`cargo xtask explain {name}` tells what to try")
 }
@@ -65,5 +71,15 @@ mod tests {
         );
         assert!(hints.of(&[b'x'; 10_000]).is_empty());
         assert!(hints.line.len() <= LINE_MAX);
+    }
+
+    #[test]
+    fn the_first_message_of_a_serial_line_is_found() {
+        let serial = "Doorstep 0.1.0\nboot error E12: disk read failed\nmore\n";
+        assert_eq!(
+            message(serial).unwrap(),
+            "the guest says: boot error E12: disk read failed; `cargo xtask explain E12` tells what to try"
+        );
+        assert_eq!(message("Hello World!\nboot error E12: not yet compl"), None);
     }
 }
