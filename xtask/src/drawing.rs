@@ -81,9 +81,11 @@ pub(crate) const DOORSTEP: Color =
     Color { name: "doorstep", light: [0xc2, 0x4d, 0x2c], dark: [0xe0, 0x71, 0x4f] };
 
 /// How wide a character is, in both formats.
-pub(crate) const CHARACTER_WIDTH: u32 = get_raster_width(FontWeight::Regular, TEXT_HEIGHT) as u32;
+pub(crate) const CHARACTER_WIDTH: u32 = 7;
 
 const TEXT_HEIGHT: RasterHeight = RasterHeight::Size16;
+
+const _: () = assert!(CHARACTER_WIDTH as usize == get_raster_width(FontWeight::Regular, TEXT_HEIGHT));
 
 impl Drawing {
     /// Draws into a file.
