@@ -6,6 +6,8 @@ use elf::abi::PT_LOAD;
 use elf::endian::LittleEndian;
 use elf::segment::ProgramHeader;
 use layout::FIRST_MIB_END;
+use rustc_demangle::demangle;
+use std::ops::Range;
 
 /// The bytes of an ELF file from address `base_addr` on, at most `max_len` of them. Boot stages run below 1 MiB; what lies
 /// above is there for those who load the file itself.
@@ -50,6 +52,20 @@ pub(crate) fn symbol(elf: &[u8], name: &str) -> Result<u64> {
         usize::try_from(symbol.st_name).is_ok_and(|start| names.get(start).is_ok_and(|found| found == name))
     });
     Ok(found.with_context(|| format!("no symbol {name}"))?.st_value)
+}
+
+/// Where something of Rust lies, by its path.
+pub(crate) fn rust_symbol(elf: &[u8], path: &str) -> Result<Range<u64>> {
+    let elf = ElfBytes::<LittleEndian>::minimal_parse(elf).context("not an ELF file")?;
+    let (symbols, names) =
+        elf.symbol_table().context("a damaged symbol table")?.context("an ELF file without symbols")?;
+    let is_it = |name: u32| {
+        let name = usize::try_from(name).ok().and_then(|start| names.get(start).ok());
+        name.is_some_and(|name| format!("{:#}", demangle(name)) == path)
+    };
+    let found = symbols.iter().find(|symbol| is_it(symbol.st_name));
+    let found = found.with_context(|| format!("no symbol {path}"))?;
+    Ok(found.st_value..found.st_value + found.st_size)
 }
 
 #[cfg(test)]

@@ -96,6 +96,16 @@ impl Stub {
         self.demand(&format!("z1,{addr:x},1"))
     }
 
+    /// Stops the guest when it has written there.
+    pub(crate) fn watch(&mut self, addr: u32) -> Result<()> {
+        self.demand(&format!("Z2,{addr:x},1"))
+    }
+
+    /// Takes that back.
+    pub(crate) fn stop_watching(&mut self, addr: u32) -> Result<()> {
+        self.demand(&format!("z2,{addr:x},1"))
+    }
+
     /// Lets the guest run to where it has to stop.
     pub(crate) fn go_on(&mut self) -> Result<()> {
         self.resume("c")

@@ -1,28 +1,8 @@
 //! The milestones of a boot, as the loader keeps them: in a table of its own, which is the same whatever it then tells the
 //! kernel.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use boot_info::{Milestone, MilestoneId};
-use elf::ElfBytes;
-use elf::endian::LittleEndian;
-use rustc_demangle::demangle;
-use std::ops::Range;
-
-/// The static that they are in, with other tables.
-const TABLES: &str = "stage2::tables::TABLES";
-
-/// The addresses of the loader's tables, from stage2's ELF file.
-pub(super) fn tables(stage2_elf: &[u8]) -> Result<Range<u64>> {
-    let elf = ElfBytes::<LittleEndian>::minimal_parse(stage2_elf).context("not an ELF file")?;
-    let (symbols, names) = elf.symbol_table()?.context("an ELF file without symbols")?;
-    let is_it = |name: u32| {
-        let name = usize::try_from(name).ok().and_then(|start| names.get(start).ok());
-        name.is_some_and(|name| format!("{:#}", demangle(name)) == TABLES)
-    };
-    let found = symbols.iter().find(|symbol| is_it(symbol.st_name));
-    let found = found.with_context(|| format!("no symbol {TABLES}"))?;
-    Ok(found.st_value..found.st_value + found.st_size)
-}
 
 /// The milestones among the loader's tables, in the order of the way.
 ///
