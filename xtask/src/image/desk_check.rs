@@ -3,9 +3,10 @@
 use anyhow::Result;
 use boot_info::{KernelConfig, KernelSegment};
 use loader::elf::{Kernel, headers_len};
-use loader::load::{LoadedKernel, PhysicalMemory};
+use loader::load::LoadedKernel;
 use loader::plan::{self, AddressPlan, Machine};
 use loader::relocate::relocate;
+use rehearsal::SparseMemory;
 
 /// Refuses what the loader would refuse on every machine.
 pub(crate) fn check_kernel(file: &[u8], config: &KernelConfig) -> Result<()> {
@@ -41,40 +42,11 @@ fn check_relocations(file: &[u8], kernel: Kernel) -> Result<()> {
         loaded.pieces.push(KernelSegment { virtual_addr, physical_addr, len, rights, reserved: 0 });
         physical_addr += len;
     }
-    let mut memory = Memory(vec![0; usize::try_from(needed)?]);
+    let mut memory = SparseMemory::default();
     for segment in &loaded.kernel.segments {
         let range = segment.file_range();
         let bytes = &file[usize::try_from(range.start)?..usize::try_from(range.end)?];
         loaded.overwrite(&mut memory, segment.virtual_addr, bytes);
     }
     Ok(relocate(&mut memory, &loaded)?)
-}
-
-/// Physical memory from address 0 on, all zeros at first.
-struct Memory(Vec<u8>);
-
-impl Memory {
-    #[expect(clippy::cast_possible_truncation, reason = "the host's addresses have 64 bits")]
-    fn range(&mut self, addr: u64, len: u64) -> &mut [u8] {
-        &mut self.0[addr as usize..][..len as usize]
-    }
-}
-
-impl PhysicalMemory for Memory {
-    fn write(&mut self, addr: u64, bytes: &[u8]) {
-        self.range(addr, bytes.len() as u64).copy_from_slice(bytes);
-    }
-
-    fn zero(&mut self, addr: u64, len: u64) {
-        self.range(addr, len).fill(0);
-    }
-
-    fn read(&self, addr: u64, target: &mut [u8]) {
-        target.copy_from_slice(self.bytes(addr, target.len() as u64));
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "the host's addresses have 64 bits")]
-    fn bytes(&self, addr: u64, len: u64) -> &[u8] {
-        &self.0[addr as usize..][..len as usize]
-    }
 }
