@@ -189,7 +189,7 @@ pub(crate) const ALL: [&Package; 13] = [
 ];
 
 /// stage1 for each place that it may be loaded from: ELF files, or boot sectors.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct BootSectors {
     pub(crate) disk: Vec<u8>,
     pub(crate) partition: Vec<u8>,

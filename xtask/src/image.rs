@@ -8,7 +8,7 @@ mod atomic_write;
 mod desk_check;
 mod disk_image;
 mod format;
-mod iso;
+pub(crate) mod iso;
 mod kernel_config_note;
 mod kernel_note;
 pub(crate) mod network_program;
@@ -22,9 +22,11 @@ pub(crate) use desk_check::check_kernel;
 pub(crate) use disk_image::{DiskImage, Image, Medium, OPTIONAL_PART, Stages, WAYS_IN};
 pub(crate) use format::{Format, QEMU_IMG};
 pub(crate) use overwriting::{Role, refuse_overwriting};
-pub(crate) use recognition::open_image;
+pub(crate) use recognition::{SECTORS_MAX, checksum, open_image, pieces};
 
-use crate::bare_metal::{Builder, KERNEL, Profile, STAGE_FOLDER, STAGE1, STAGE2, StageFiles, both, read};
+use crate::bare_metal::{
+    BootSectors, Builder, KERNEL, Profile, STAGE_FOLDER, STAGE1, STAGE2, StageFiles, both, read,
+};
 use crate::checkout::Checkout;
 use crate::guest::Direct;
 use crate::output;
@@ -460,6 +462,22 @@ pub(crate) fn image_for(medium: Medium, stages: &Stages, kernel: &[u8], boot: &B
         symbols: symbols.as_deref(),
     }
     .build()
+}
+
+/// The bundle that a kernel's image would have, with a kernel that the loader may refuse: what that says of it is to be told.
+pub(crate) fn unchecked_bundle(kernel: &[u8], boot: &Boot) -> Result<Vec<u8>> {
+    let config = resolve(kernel, boot)?;
+    let stripped = check_kernel(kernel, &config).is_ok().then(|| strip(kernel)).transpose()?;
+    let no_stages = Stages { stage1: BootSectors::default(), stage2: Vec::new(), main_part_len: 0 };
+    let symbols = find_symbols(kernel, boot)?;
+    Image {
+        config,
+        command_line: &boot.command_line,
+        ramdisk: boot.ramdisk.as_deref(),
+        symbols: symbols.as_deref(),
+        ..Image::of(&no_stages, stripped.as_deref().unwrap_or(kernel))
+    }
+    .bundle()
 }
 
 /// There is a ramdisk to read, before it is read.

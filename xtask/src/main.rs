@@ -18,6 +18,7 @@ mod gdb_stub;
 mod grub;
 mod guest;
 mod image;
+mod inspect;
 mod interrupt;
 mod lint;
 mod new;
@@ -54,6 +55,7 @@ Examples:
   cargo xtask new ../my-kernel                       make a kernel project of your own
   cargo xtask image                                  build target/doorstep/dev/doorstep.img
   cargo xtask image --kernel my-kernel.elf -o my.img put a kernel of your own into an image
+  cargo xtask inspect my.img                         check every piece of it, show where all would lie
   cargo xtask flash /dev/sdb                         build it and write it to a USB stick
   cargo xtask qemu --profile release                 boot the release build in QEMU
   cargo xtask qemu --timeout 5 --screenshot boot.png boot, take a picture after five seconds, end
@@ -67,6 +69,7 @@ enum Command {
     Setup(setup::Options),
     New(new::Options),
     Image(image::Options),
+    Inspect(inspect::Options),
     Flash(flash::Options),
     Qemu(qemu::Options),
     Gdb(gdb::Options),
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::Setup(options) => setup::run(&options),
         Command::New(options) => new::run(&options),
         Command::Image(options) => image::run(&options),
+        Command::Inspect(options) => inspect::run(&options),
         Command::Flash(options) => flash::run(&options),
         Command::Qemu(options) => qemu::run(&options),
         Command::Gdb(options) => gdb::run(&options),

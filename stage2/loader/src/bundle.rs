@@ -100,8 +100,11 @@ pub struct Bundle {
     pub symbols: Option<Piece>,
 }
 
-const MAGIC: [u8; 8] = *b"DOORBNDL";
-const VERSION: u32 = 3;
+/// What a bundle begins with.
+pub const MAGIC: [u8; 8] = *b"DOORBNDL";
+
+/// The version that this loader reads; it follows the magic number.
+pub const VERSION: u32 = 3;
 
 /// Pieces that the table has room for.
 pub const PIECES_MAX: usize = 47;

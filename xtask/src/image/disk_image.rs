@@ -192,6 +192,13 @@ impl<'a> Image<'a> {
         Ok(DiskImage { bytes, pieces: places })
     }
 
+    /// The bundle alone, as other ways than from a disk take it.
+    pub(crate) fn bundle(&self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.add_bundle(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// Puts the bundle behind what is there, once and for all: a ramdisk may be as large as memory. Gives where each piece
     /// lies.
     fn add_bundle(&self, bytes: &mut Vec<u8>) -> Result<Pieces> {

@@ -26,7 +26,7 @@ const BOOT_IMAGE_START: u32 = 23;
 const FRONT_END: u32 = 24;
 
 /// Where the boot image lies: the one block that the BIOS loads.
-pub(super) const BOOT_IMAGE: Range<usize> = start(BOOT_IMAGE_START)..start(FRONT_END);
+pub(crate) const BOOT_IMAGE: Range<usize> = start(BOOT_IMAGE_START)..start(FRONT_END);
 
 /// Bytes behind all that is used: two seconds of a CD, of which drives read ahead and writers spoil the last.
 pub(super) const RUN_OUT_LEN: usize = 150 * BLOCK_LEN;
@@ -50,22 +50,45 @@ pub(super) fn stage2_start(stage2_len: usize) -> usize {
 
 /// Puts the file system into an image of whole blocks that has stage2 and bundle there.
 pub(super) fn add_file_system(image: &mut [u8], stage2: Range<usize>, bundle: Range<usize>) -> Result<()> {
-    // In the order that a directory wants, with names that the least of systems can read.
-    let files: [File<'_>; 3] =
-        [(b"DOORSTEP.BUN;1", bundle), (b"STAGE1.BIN;1", BOOT_IMAGE), (b"STAGE2.BIN;1", stage2)];
-    let parts = [
-        (PRIMARY_DESCRIPTOR, primary_descriptor(image.len())?),
-        (BOOT_RECORD, boot_record()),
-        (TERMINATOR, volume_descriptor(TERMINATOR_TYPE)),
-        (BOOT_CATALOG, boot_catalog()),
-        (PATH_TABLE, path_table(u32::to_le_bytes, u16::to_le_bytes)),
-        (PATH_TABLE_BIG_ENDIAN, path_table(u32::to_be_bytes, u16::to_be_bytes)),
-        (ROOT_DIRECTORY, root_directory(&files)?),
-    ];
-    for (block, Fields(bytes)) in parts {
+    for (_, block, Fields(bytes)) in parts(image.len(), stage2, bundle)? {
         image[start(block)..][..bytes.len()].copy_from_slice(&bytes);
     }
     Ok(())
+}
+
+/// The parts of the file system that are not those of an image of so many bytes that has stage2 and bundle there. `front` is
+/// what the image begins with, as far as there is a file system.
+pub(crate) fn damaged_parts(
+    front: &[u8],
+    image_len: usize,
+    stage2: Range<usize>,
+    bundle: Range<usize>,
+) -> Result<Vec<&'static str>> {
+    let is_damaged = |(name, block, Fields(expected)): (_, u32, Fields)| {
+        let found = front.get(start(block)..).and_then(|rest| rest.get(..expected.len()));
+        (found != Some(&expected[..])).then_some(name)
+    };
+    Ok(parts(image_len, stage2, bundle)?.into_iter().filter_map(is_damaged).collect())
+}
+
+/// Everything that makes up the file system: its name, its block, its contents.
+fn parts(
+    image_len: usize,
+    stage2: Range<usize>,
+    bundle: Range<usize>,
+) -> Result<[(&'static str, u32, Fields); 7]> {
+    // In the order that a directory wants, with names that the least of systems can read.
+    let files: [File<'_>; 3] =
+        [(b"DOORSTEP.BUN;1", bundle), (b"STAGE1.BIN;1", BOOT_IMAGE), (b"STAGE2.BIN;1", stage2)];
+    Ok([
+        ("volume descriptor", PRIMARY_DESCRIPTOR, primary_descriptor(image_len)?),
+        ("boot record", BOOT_RECORD, boot_record()),
+        ("end of the descriptors", TERMINATOR, volume_descriptor(TERMINATOR_TYPE)),
+        ("boot catalog", BOOT_CATALOG, boot_catalog()),
+        ("path table", PATH_TABLE, path_table(u32::to_le_bytes, u16::to_le_bytes)),
+        ("big-endian path table", PATH_TABLE_BIG_ENDIAN, path_table(u32::to_be_bytes, u16::to_be_bytes)),
+        ("root directory", ROOT_DIRECTORY, root_directory(&files)?),
+    ])
 }
 
 /// A file's name, and where it lies in the image.
@@ -75,10 +98,14 @@ const BOOT_RECORD_TYPE: u8 = 0;
 const PRIMARY_DESCRIPTOR_TYPE: u8 = 1;
 const TERMINATOR_TYPE: u8 = 255;
 
+/// The standard identifier of a volume descriptor (section 8.1.2), and where that of the first one lies in an image.
+pub(crate) const IDENTIFIER: &[u8] = b"CD001";
+pub(crate) const IDENTIFIER_OFFSET: usize = start(PRIMARY_DESCRIPTOR) + 1;
+
 /// What every volume descriptor begins with (section 8.1).
 fn volume_descriptor(kind: u8) -> Fields {
     const VERSION: u8 = 1;
-    Fields::default().byte(kind).bytes(b"CD001").byte(VERSION)
+    Fields::default().byte(kind).bytes(IDENTIFIER).byte(VERSION)
 }
 
 /// The Primary Volume Descriptor (section 8.4) of an image of so many bytes.

@@ -32,7 +32,7 @@ pub(crate) fn open_image(path: &Path) -> Result<(File, u64)> {
 }
 
 /// Most sectors that stage2 fills: in the image of a CD, it fills the CD's.
-const SECTORS_MAX: u32 =
+pub(crate) const SECTORS_MAX: u32 =
     (STAGE2_MAX_SECTORS * SECTOR_LEN).next_multiple_of(layout::CD_SECTOR_LEN) / SECTOR_LEN;
 
 fn check(image: &mut (impl Read + Seek), len: u64) -> Result<()> {
@@ -83,15 +83,7 @@ fn check_bundle(image: &mut (impl Read + Seek), lba: u64, image_len: u64) -> Res
     let bundle = Bundle::parse(Place::at_lba(lba), &header)?;
     let end = start.saturating_add(bundle.len);
     ensure!(end <= image_len, "cut off: {image_len} bytes, the bundle ends at {end}");
-    let pieces = [
-        (PieceKind::KernelHeaders, Some(bundle.kernel_headers)),
-        (PieceKind::CommandLine, bundle.command_line),
-        (PieceKind::Kernel, Some(bundle.kernel)),
-        (PieceKind::Ramdisk, bundle.ramdisk),
-        (PieceKind::Symbols, bundle.symbols),
-    ];
-    for (what, piece) in pieces {
-        let Some(Piece { offset, len, checksum: expected }) = piece else { continue };
+    for (what, Piece { offset, len, checksum: expected }) in pieces(&bundle) {
         image.seek(SeekFrom::Start(start + offset))?;
         let found = checksum(&mut image.take(len))?;
         if found != expected {
@@ -101,8 +93,21 @@ fn check_bundle(image: &mut (impl Read + Seek), lba: u64, image_len: u64) -> Res
     Ok(())
 }
 
+/// The pieces that a bundle has, in the order of a boot.
+pub(crate) fn pieces(bundle: &Bundle) -> impl Iterator<Item = (PieceKind, Piece)> {
+    [
+        (PieceKind::KernelHeaders, Some(bundle.kernel_headers)),
+        (PieceKind::CommandLine, bundle.command_line),
+        (PieceKind::Kernel, Some(bundle.kernel)),
+        (PieceKind::Ramdisk, bundle.ramdisk),
+        (PieceKind::Symbols, bundle.symbols),
+    ]
+    .into_iter()
+    .filter_map(|(what, piece)| Some((what, piece?)))
+}
+
 /// Of all that a source gives, part by part: a ramdisk may be as large as memory.
-fn checksum(source: &mut impl Read) -> Result<u64> {
+pub(crate) fn checksum(source: &mut impl Read) -> Result<u64> {
     /// A multiple of 4, as checksums are continued.
     const PART_LEN: u64 = 1 << 20;
     let (mut checksum, mut part) = (Checksum::new(), Vec::new());
