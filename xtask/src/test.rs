@@ -8,6 +8,7 @@ mod boot;
 mod booted;
 mod cd;
 mod commands;
+mod damage_told;
 mod damaged;
 mod defects;
 mod desk;
@@ -25,6 +26,7 @@ mod framebuffer;
 mod gdb;
 mod high_memory;
 mod http_server;
+mod inspect;
 mod kernel;
 mod linked;
 mod migrated;
@@ -34,6 +36,7 @@ mod new;
 mod other_loaders;
 mod partition;
 mod parts;
+mod placement;
 mod protocol;
 mod ramdisk;
 mod random;
@@ -186,6 +189,9 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         random::tests(options.flips.unwrap_or(if options.thorough { 1000 } else { 32 }), options.seed),
         commands::tests(),
         formats::tests(),
+        inspect::tests(),
+        damage_told::tests(),
+        placement::tests(),
         flash::tests(),
         bench::tests(),
         timeline::tests(),

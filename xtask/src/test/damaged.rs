@@ -2,6 +2,7 @@
 
 use super::Test;
 use super::booted::Booted;
+use super::inspect;
 use super::parts::Scene;
 use crate::bare_metal::read;
 use crate::guest::Machine;
@@ -59,7 +60,8 @@ fn damaged_descriptor(scene: &Scene, field: u32, value: fn(u16) -> u16, message:
     let start = usize::try_from(DESCRIPTOR_OFFSET + field)?;
     let found = &mut image.bytes_mut()[start..start + 2];
     found.copy_from_slice(&value(u16::from_le_bytes([found[0], found[1]])).to_le_bytes());
-    scene.boot(&image, Machine::default())?.says(message)
+    scene.boot(&image, Machine::default())?.says(message)?;
+    inspect::agrees(scene, Some(message.trim_end()))
 }
 
 /// One bit in the middle of a piece.
@@ -67,7 +69,8 @@ fn one_flipped_bit_is_noticed(scene: &Scene, piece: &str, message: &str) -> Resu
     let mut image = hello(scene)?;
     let range = image.range(piece)?;
     image.bytes_mut()[(range.start + range.end) / 2] ^= 0x10;
-    scene.boot(&image, Machine::default())?.says(message)
+    scene.boot(&image, Machine::default())?.says(message)?;
+    inspect::agrees(scene, Some(message))
 }
 
 /// The message stays until a key is pressed.

@@ -3,6 +3,7 @@
 
 use super::Test;
 use super::elf::{Elf, header, program_header};
+use super::inspect;
 use super::parts::Scene;
 use crate::bare_metal::read;
 use crate::child;
@@ -242,7 +243,8 @@ fn is_refused(scene: &Scene, part: Part, field: (usize, usize), value: u64, erro
             "Hello World!".into()
         }
     };
-    scene.boot(&scene.unchecked_image(&elf.0)?, Machine::default())?.says(&message)
+    scene.boot(&scene.unchecked_image(&elf.0)?, Machine::default())?.says(&message)?;
+    inspect::agrees(scene, (error != BOOTS).then_some(&*message))
 }
 
 /// `cargo xtask image` names the file and the fault, exits with 1 and leaves nothing behind.
@@ -268,7 +270,8 @@ fn is_refused_by_stage2(scene: &Scene, fault: &Fault) -> Result<()> {
     let (kernel, sentence) = spoiled_kernel(scene, fault)?;
     let mut booted = scene.boot(&scene.unchecked_image(&kernel)?, Machine::default())?;
     booted.wait_for(&format!("boot error {sentence}"))?;
-    booted.wait_for_screen(&format!("boot error {sentence}"))
+    booted.wait_for_screen(&format!("boot error {sentence}"))?;
+    inspect::agrees(scene, Some(&format!("boot error {sentence}")))
 }
 
 /// The kernel with the fault of this name, and the sentence that tells of it.

@@ -450,10 +450,16 @@ fn overlaid(map: &[Reported], manners: Manners) -> Vec<(u64, u64, String)> {
 
 /// `0x1000..0x2000 usable`. What loader and kernel took was usable before.
 pub(super) fn parse_region(line: &str) -> Result<(u64, u64, String)> {
+    let (start, end, kind) = parse_told_region(line)?;
+    let kind = if ["kernel", "bootloader"].contains(&&*kind) { "usable".to_owned() } else { kind };
+    Ok((start, end, kind))
+}
+
+/// The same with the kind that is told.
+pub(super) fn parse_told_region(line: &str) -> Result<(u64, u64, String)> {
     let (range, kind) = line.split_once(' ').context("no kind")?;
     let (start, end) = range.split_once("..").context("no range")?;
     let number = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16);
-    let kind = if ["kernel", "bootloader"].contains(&kind) { "usable" } else { kind };
     Ok((number(start)?, number(end)?, kind.to_owned()))
 }
 

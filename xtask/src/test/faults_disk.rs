@@ -6,6 +6,7 @@
 use super::Test;
 use super::booted::Booted;
 use super::faults_image::{BUNDLE_LEN, HEADERS_OFFSET, KERNEL_OFFSET_WITHOUT_COMMAND_LINE, change_header};
+use super::inspect;
 use super::parts::Scene;
 use crate::bare_metal::read;
 use crate::guest::{Drive, Machine};
@@ -49,7 +50,8 @@ pub(crate) fn tests() -> Vec<Test> {
                 let mut image = full_image(scene)?;
                 let (len, message) = (cut(&image)?, message(&image)?);
                 image.bytes_mut().truncate(len);
-                scene.boot(&image, Machine::default())?.says(&message)
+                scene.boot(&image, Machine::default())?.says(&message)?;
+                inspect::agrees(scene, Some(&message))
             })
         };
     // EDD tells how large the disk is.
@@ -80,14 +82,16 @@ pub(crate) fn tests() -> Vec<Test> {
             let len = middle(&image, "kernel")? / SECTOR_LEN as usize;
             let message = too_small(&image, len)?;
             image.bytes_mut().truncate(len * SECTOR_LEN as usize);
-            scene.boot(&image, Machine::default())?.says(&message)
+            scene.boot(&image, Machine::default())?.says(&message)?;
+            inspect::agrees(scene, Some(&message))
         }),
         Test::new("disk::cut_off_by_one_sector", move |scene| {
             let mut image = full_image(scene)?;
             let len = image.bytes().len() / SECTOR_LEN as usize - 1;
             let message = too_small(&image, len)?;
             image.bytes_mut().truncate(len * SECTOR_LEN as usize);
-            scene.boot(&image, Machine::default())?.says(&message)
+            scene.boot(&image, Machine::default())?.says(&message)?;
+            inspect::agrees(scene, Some(&message))
         }),
         cut(
             "by_one_byte",

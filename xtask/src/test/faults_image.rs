@@ -2,6 +2,7 @@
 //! Spoilt kernels are in `desk.rs`, damage without a right checksum in `damaged.rs`.
 
 use super::Test;
+use super::inspect;
 use super::parts::Scene;
 use crate::bare_metal::read;
 use crate::guest::Machine;
@@ -39,7 +40,9 @@ const CHECKSUM: usize = 24;
 /// Values, how many of their bytes count, and what is said of each.
 type Values = &'static [(u64, usize, &'static str)];
 
-/// What is said when a field has a value, by field. "Hello World!" is a boot.
+const BOOTS: &str = "Hello World!";
+
+/// What is said when a field has a value, by field. [`BOOTS`] is a boot.
 const HOSTILE: &[(&str, usize, Values)] = &[
     (
         "magic",
@@ -288,8 +291,10 @@ fn image(scene: &Scene) -> Result<DiskImage> {
 }
 
 fn says(scene: &Scene, image: &DiskImage, message: &str) -> Result<()> {
+    let is_refused = message != BOOTS;
     let message = if message.starts_with('E') { format!("boot error {message}") } else { message.to_owned() };
-    scene.boot(image, Machine::default())?.says(&message)
+    scene.boot(image, Machine::default())?.says(&message)?;
+    inspect::agrees(scene, is_refused.then_some(&*message))
 }
 
 /// Changes bytes of the bundle's header, and its checksum with them.

@@ -2,8 +2,8 @@
 
 use super::Test;
 use super::booted::Booted;
-use super::faults_bios;
 use super::parts::Scene;
+use super::{faults_bios, inspect};
 use crate::bare_metal::read;
 use crate::guest::Machine;
 use crate::image::{self, DiskImage, Image, Stages};
@@ -176,5 +176,6 @@ fn without_optional_part(scene: &Scene) -> Result<()> {
     let image = Image::of(&stages, &kernel);
     let config = KernelConfig { framebuffer, ..image.config };
     let mut booted = scene.boot(&Image { config, ..image }.build()?, Machine::default())?;
-    booted.says("boot error E28: stage2 is without its optional part")
+    booted.says("boot error E28: stage2 is without its optional part")?;
+    inspect::agrees(scene, Some("boot error E28: stage2 is without its optional part"))
 }
