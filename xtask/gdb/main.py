@@ -32,7 +32,7 @@ def main():
     try:
         prepare(session)
         if task["name"] == "tour":
-            tour.take(task["expect"])
+            tour.take(task["expect"], task["recording"])
         else:
             go_to_start(task.get("stop"))
     except (places.Unknown, run.Gone, tour.Failed, gdb.error) as error:

@@ -5,6 +5,7 @@
 //! it ends the others and removes the folder. The script is in `gdb/`; `main.py` tells its story.
 
 mod front_end;
+mod page;
 mod session;
 
 pub(crate) use front_end::launch_json;
@@ -38,6 +39,7 @@ Examples:
   cargo xtask gdb --stop kernel/src/main.rs:19 ... or to a line
   cargo xtask gdb --kernel my-kernel.elf       step into a kernel of your own
   cargo xtask gdb --tour                       show and check every switch of the CPU's mode, then end
+  cargo xtask gdb --tour --html boot.html      ... and make a page of it, with every BIOS call
   cargo xtask gdb --listen                     wait for VS Code, lldb or another gdb
 
 $GDB names another gdb; it needs Python. $QEMU names another QEMU.")]
@@ -53,6 +55,9 @@ pub(crate) struct Options {
     /// Show and check every mode switch on the way to the kernel, then end
     #[arg(long, conflicts_with = "listen")]
     tour: bool,
+    /// Make a page of the tour: each switch, every BIOS call, the memory map and the page tables, to read in a browser
+    #[arg(long, value_name = "PATH", requires = "tour")]
+    html: Option<PathBuf>,
     /// Start QEMU only, and tell how other debuggers connect [default address: 127.0.0.1:1234]
     #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:1234")]
     listen: Option<String>,
@@ -77,8 +82,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         return front_end::run(options, address);
     }
     let gdb = find_gdb()?;
-    let task =
-        if options.tour { Task::Tour { expect: &options.expect } } else { Task::stop_at(&options.stop) };
+    let task = if options.tour {
+        Task::Tour { expect: &options.expect, is_recorded: options.html.is_some() }
+    } else {
+        Task::stop_at(&options.stop)
+    };
     let (image, elf_files) = build(options)?;
     let session = Session::new(&elf_files, options.contents.kernel.as_deref())?;
 
@@ -100,7 +108,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     command.arg("-x").arg(script);
     let end = attend(command, &mut guest, &session, options.tour.then_some(TOUR_BOUND))?;
     interrupt::check()?;
-    conclude(end, &mut guest, &session, options.tour)
+    let code = conclude(end, &mut guest, &session, options.tour)?;
+    if let Some(path) = &options.html {
+        page::write(path, &session.recording()?)?;
+    }
+    Ok(code)
 }
 
 /// The machine, with a processor that is emulated. With KVM, a breakpoint is an instruction in memory, which is gone once
@@ -117,7 +129,8 @@ fn machine(options: &Options, image: &Path) -> Result<Machine> {
 
 fn build(options: &Options) -> Result<(PathBuf, PathBuf)> {
     let shell = Shell::new()?;
-    image::build_for_gdb(&shell, &options.contents, options.output.as_deref())
+    let page = options.html.as_deref().map(|path| ("the page", path));
+    image::build_for_gdb(&shell, &options.contents, options.output.as_deref(), page)
 }
 
 /// `$GDB`, or `gdb`: one that runs Python.

@@ -301,12 +301,13 @@ pub(crate) fn build_for_gdb(
     shell: &Shell,
     contents: &Contents,
     path: Option<&Path>,
+    other: Option<Role<'_>>,
 ) -> Result<(PathBuf, PathBuf)> {
     let checkout = Checkout::find(shell)?;
     let folder = checkout.output().join(contents.profile.name()).join("gdb");
     let path = path::absolute(path.unwrap_or(&folder.join(IMAGE_NAME)))?;
     let boot = contents.overrides.resolve(&said_by_project(&checkout, contents)?.boot);
-    check_paths(&checkout, contents, &boot, &path, None, Some(&folder))?;
+    check_paths(&checkout, contents, &boot, &path, other, Some(&folder))?;
     let (image, elf_files) =
         make(shell, &checkout, contents, &boot, Medium::Disk, |builder| builder.stages_for_gdb())?;
     elf_files.write_stages(&folder)?;

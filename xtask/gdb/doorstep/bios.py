@@ -34,6 +34,8 @@ FUNCTIONS = {
     (0x16, 0x00): "wait for a key",
     (0x16, 0x01): "is there a key?",
     (0x19, None): "boot anew",
+    (0x1A, 0x02): "get the time from the real-time clock",
+    (0x1A, 0x04): "get the date from the real-time clock",
 }
 
 # By vector and AX, where AH alone does not tell.
@@ -119,8 +121,25 @@ def _vector_of_bios_call(state):
     return entries.index(handler) if handler in entries else None
 
 
+def caller(state):
+    """The function of stage2 that makes the call: at its return address, which lies in
+    front of the vector (bios/call.s). stage1 makes its own.
+    """
+    if state.linear not in places.STAGE2:
+        return places.symbol_at(state.linear).partition("+")[0]
+    vector = state.get("SP") + places.address_of("bios_call_vector_at_interrupt")
+    return places.symbol_at(cpu.read_physical_number(vector - 4, 4)).partition("+")[0]
+
+
+def places_of_calls():
+    """The addresses of the instructions that call the BIOS, once the boot sector is in
+    memory.
+    """
+    return [*_interrupts_of_stage1(), places.address_of("bios_call_interrupt")]
+
+
 def _seek():
-    goals = [*_interrupts_of_stage1(), places.address_of("bios_call_interrupt")]
+    goals = places_of_calls()
     reached = run.run_to([*goals, places.KERNEL.entry])
     status.show(instructions=1)
     if reached == places.KERNEL.entry:
@@ -150,24 +169,31 @@ def _interrupts_of_stage1():
 def _show_call(state, vector):
     print(title(state, vector))
     print("  in   " + _registers(state))
-    for line in _arguments(state, vector):
+    for line in arguments(state, vector):
         print("       " + line)
-    is_stage2 = state.linear in places.STAGE2
-    back = places.address_of("bios_call_returned") if is_stage2 else state.linear + 2
-    if run.run_to([back]) != back:
+    after = complete(state)
+    if after is None:
         print("  it has not returned:")
         status.show()
         return
-    after = cpu.read()
     print(
         "  out  "
         + _registers(after, state)
         + f"  carry {int(after.carry)}"
         + (" (failed)" if after.carry else "")
     )
-    for line in _results(state, after, vector):
+    for line in results(state, after, vector):
         print("       " + line)
     status.show(instructions=1)
+
+
+def complete(state):
+    """Lets the BIOS do the call that is to come; gives the state behind it, or None if it
+    does not come back.
+    """
+    is_stage2 = state.linear in places.STAGE2
+    back = places.address_of("bios_call_returned") if is_stage2 else state.linear + 2
+    return cpu.read() if run.run_to([back]) == back else None
 
 
 def _registers(state, before=None):
@@ -185,7 +211,7 @@ def _registers(state, before=None):
     return " ".join(shown) or "no register changed"
 
 
-def _arguments(state, vector):
+def arguments(state, vector):
     """What the registers point to."""
     ah = state.get("AX") >> 8 & 0xFF
     if vector == 0x13 and ah == 0x42:
@@ -206,23 +232,29 @@ def _arguments(state, vector):
         yield f"{sectors} sectors from cylinder {cylinder}, head {dh}, sector {cx & 0x3F}"
 
 
-def _results(before, after, vector):
+def results(before, after, vector):
     """What the BIOS tells, in words."""
     if vector == 0x13:
         code = after.get("AX") >> 8 & 0xFF
         if after.carry or before.get("AX") >> 8 & 0xFF in (0x00, 0x02, 0x42):
             yield f"status {code:02X}h: {DISK_STATUS.get(code, 'not known here')}"
-    elif vector == 0x15 and before.get("AX") & 0xFFFF == 0xE820 and not after.carry:
-        length = min(after.get("CX"), 24)
-        entry = cpu.read_physical(_far(before, "ES", "DI"), 24)[:length]
-        base, size, kind = (
-            int.from_bytes(entry[start:end], "little")
-            for start, end in [(0, 8), (8, 16), (16, 20)]
-        )
+    elif entry := e820_entry(before, after, vector):
+        base, size, kind = entry
         name = E820_TYPES.get(kind, "reserved")
         yield f"entry: {base:#018x}..{base + size:#018x}, type {kind} ({name})"
         more = after.get("BX")
         yield f"more with EBX={more:#x}" if more else "this is the last one"
+
+
+def e820_entry(before, after, vector):
+    """Base, size and type of the memory map's entry, where the call has brought one."""
+    if vector != 0x15 or before.get("AX") & 0xFFFF != 0xE820 or after.carry:
+        return None
+    length = min(after.get("CX"), 24)
+    entry = cpu.read_physical(_far(before, "ES", "DI"), 24)[:length]
+    return [
+        int.from_bytes(entry[start:end], "little") for start, end in [(0, 8), (8, 16), (16, 20)]
+    ]
 
 
 def _far(state, segment, register):

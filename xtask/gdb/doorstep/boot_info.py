@@ -115,17 +115,47 @@ def _show_list(root, name, kind, address, length):
     type_name, line = next(
         (type_name, line) for key, type_name, line in ITEMS if key in kind
     )
+    for item in _items(root, type_name, address, length):
+        print("    " + line(item))
+
+
+def _items(root, type_name, address, length):
     item = gdb.lookup_type(type_name)
     data = paging.read_virtual(root, address, length * item.sizeof)
-    for start in range(0, len(data), item.sizeof):
-        print("    " + line(gdb.Value(data[start : start + item.sizeof], item)))
+    return [
+        gdb.Value(data[start : start + item.sizeof], item)
+        for start in range(0, len(data), item.sizeof)
+    ]
+
+
+def memory_regions(state):
+    """The memory regions that the kernel is told of at its entry, as `region` gives
+    them.
+    """
+    root = state.control["CR3"]
+    info = _typed(root, state.get("DI"), "boot_info::BootInfo")
+    found = info["parts"]["memory_regions"]
+    return [
+        region(item)
+        for item in _items(
+            root,
+            "boot_info::memory_region::MemoryRegion",
+            int(found["addr"]),
+            int(found["len"]),
+        )
+    ]
+
+
+def region(value):
+    """A MemoryRegion: where it starts, where it ends, and its kind by name."""
+    kind = int(value["kind"]["__0"])
+    name = KINDS[kind] if kind < len(KINDS) else f"kind {kind}"
+    return int(value["start_addr"]), int(value["end_addr"]), name
 
 
 def region_line(value):
     """A MemoryRegion in one line."""
-    start, end = int(value["start_addr"]), int(value["end_addr"])
-    kind = int(value["kind"]["__0"])
-    name = KINDS[kind] if kind < len(KINDS) else f"kind {kind}"
+    start, end, name = region(value)
     return f"{start:#018x}..{end:#018x}  {(end - start) / 1024:>12,.0f} KiB  {name}"
 
 

@@ -90,17 +90,11 @@ class ShowMode(Command):
             print("  no GDT")
             return
         print(f"  GDT at {base:#x}, limit {limit:#x}")
-        try:
-            table = cpu.read_linear(base, min(limit + 1, 16 * 8))
-        except gdb.MemoryError:
+        found = list(cpu.descriptors(state))
+        if not found:
             print("    cannot be read")
-            return
-        selectors = iter(range(0, len(table) - 7, 8))
-        for selector in selectors:
-            descriptor = int.from_bytes(table[selector : selector + 8], "little")
+        for selector, descriptor in found:
             print(f"    {selector:04x}  {descriptor:#018x}  {cpu.describe_descriptor(descriptor)}")
-            if state.has("EFER", "LMA") and cpu.is_system_descriptor(descriptor):
-                next(selectors, None)  # its upper half
 
 
 class NextSwitch(Command):

@@ -180,6 +180,23 @@ def read_linear(address, length):
     return bytes(gdb.selected_inferior().read_memory(address, length))
 
 
+def descriptors(state):
+    """The entries of the GDT, each with its selector: the first 16 at most. None where
+    the table cannot be read.
+    """
+    base, limit = state.tables["GDT"]
+    try:
+        table = read_linear(base, min(limit + 1, 16 * 8))
+    except gdb.MemoryError:
+        return
+    selectors = iter(range(0, len(table) - 7, 8))
+    for selector in selectors:
+        descriptor = int.from_bytes(table[selector : selector + 8], "little")
+        yield selector, descriptor
+        if state.has("EFER", "LMA") and is_system_descriptor(descriptor):
+            next(selectors, None)  # its upper half
+
+
 def describe_descriptor(descriptor):
     """An entry of the GDT in words: `code 32-bit, base 0, limit 4 GiB, DPL 0`."""
     if descriptor == 0:

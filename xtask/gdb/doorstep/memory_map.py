@@ -37,6 +37,11 @@ def show():
         print("  " + boot_info.region_line(region))
 
 
+def reported():
+    """What the BIOS and the loader reported, as `boot_info.region` gives it."""
+    return [boot_info.region(report) for report in _regions("reports")]
+
+
 def _is_loaded():
     """Whether what lies at stage2's address is stage2: its first instructions are those
     in the file.

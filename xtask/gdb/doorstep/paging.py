@@ -56,6 +56,16 @@ def walk(root, address, levels=LEVELS[1:]):
     return steps
 
 
+def entries(step):
+    """The entries of a step's table that are present."""
+    table = step.address & ADDRESS
+    data = cpu.read_physical(table, 0x1000)
+    for index in range(512):
+        entry = int.from_bytes(data[8 * index : 8 * index + 8], "little")
+        if entry & PRESENT:
+            yield Step(step.table, index, table + 8 * index, entry, step.shift)
+
+
 def physical(root, address):
     """The physical address behind a virtual one, or None."""
     last = walk(root, address)[-1]

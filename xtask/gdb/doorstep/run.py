@@ -16,6 +16,9 @@ class Gone(Exception):
 
 _quiet = 0
 
+# What is done in passing, by the address where: see `passing_by`.
+_in_passing = {}
+
 
 def is_quiet():
     """Whether the stops that happen now are nobody's business."""
@@ -34,6 +37,19 @@ def quietly():
         _quiet -= 1
         if _quiet == 0:
             gdb.execute("set suppress-cli-notifications off")
+
+
+@contextlib.contextmanager
+def passing_by(addresses, action):
+    """Within, whenever the machine comes by one of the addresses on its way to another
+    place, the action is done, after which it goes on. The action may let it run, too.
+    """
+    global _in_passing
+    _in_passing = dict.fromkeys(addresses, action)
+    try:
+        yield
+    finally:
+        _in_passing = {}
 
 
 def step():
@@ -69,9 +85,9 @@ def _run_to_any(places):
     with quietly():
         goals = [gdb.Breakpoint(place, internal=True) for place in places]
         end = gdb.Breakpoint(GIVES_UP, internal=True)
+        passed = [gdb.Breakpoint(f"*{address:#x}", internal=True) for address in _in_passing]
         try:
-            leave_breakpoint()
-            _execute("continue")
+            _continue_to([*goals, end])
             if end.hit_count > 0:
                 print(
                     "stage2 has told of an error, and waits for a key: "
@@ -79,8 +95,27 @@ def _run_to_any(places):
                 )
             return any(point.hit_count > 0 for point in goals)
         finally:
-            for point in [*goals, end]:
+            for point in [*goals, end, *passed]:
                 point.delete()
+
+
+def _continue_to(points):
+    """Runs to one of the breakpoints, or until the machine stops for a reason that is
+    none of ours.
+    """
+    global _in_passing
+    while True:
+        leave_breakpoint()
+        _execute("continue")
+        action = _in_passing.get(cpu.read().linear) if _in_passing else None
+        if action is None or any(point.hit_count > 0 for point in points):
+            return
+        # What the action runs to is its own business.
+        kept, _in_passing = _in_passing, {}
+        try:
+            action()
+        finally:
+            _in_passing = kept
 
 
 def leave_breakpoint():

@@ -33,12 +33,16 @@ def show(instructions=3, with_source=True):
 
 def headline(state):
     """Mode, segment:offset, linear address, stage and symbol."""
-    width = 16 if state.mode is cpu.Mode.LONG else 8 if state.mode.architecture == "i386" else 4
-    place = f"{state.segments['CS'].selector:04x}:{state.offset:0{width}x} = {state.linear:#x}"
     stage = places.stage_at(state.linear)
     name = stage.name if stage else "?"
     symbol = "" if stage is places.BIOS else places.symbol_at(state.linear)
-    return f"{state.mode.title:<18}  {place}  {name}  {symbol}".rstrip()
+    return f"{state.mode.title:<18}  {place(state)}  {name}  {symbol}".rstrip()
+
+
+def place(state):
+    """Segment:offset and linear address."""
+    width = 16 if state.mode is cpu.Mode.LONG else 8 if state.mode.architecture == "i386" else 4
+    return f"{state.segments['CS'].selector:04x}:{state.offset:0{width}x} = {state.linear:#x}"
 
 
 # Where the source stands beside an instruction.

@@ -1,8 +1,10 @@
 """The tour: every switch of the CPU's mode on the way to the kernel, shown and checked."""
 
+import contextlib
+
 import gdb
 
-from doorstep import bios, boot_info, cpu, paging, places, run, status
+from doorstep import bios, boot_info, cpu, paging, places, record, run, status
 from doorstep.cpu import Mode
 
 
@@ -10,13 +12,14 @@ class Failed(Exception):
     """Something was not as expected: a sentence."""
 
 
-_number = 0
+_recording = record.Recording()
 
 
-def take(overrides):
+def take(overrides, recording_path):
     """Goes from the first instruction of the boot sector to the kernel. `overrides` has
     `PLACE=MODE` to expect instead of what is right, for the test that the tour can
-    fail.
+    fail. With a path, what there is to see goes into that file, too, with every BIOS
+    call.
     """
     expected = Expectations(overrides)
     stop_at(
@@ -26,6 +29,17 @@ def take(overrides):
         Mode.REAL,
         places.STAGE1.entry,
     )
+    with _recording.all_bios_calls() if recording_path else contextlib.nullcontext():
+        kernel = go_to_kernel(expected)
+    if expected.overrides:
+        raise Failed(f"the tour does not come by {', '.join(expected.overrides)}")
+    if recording_path:
+        _recording.write(recording_path, kernel)
+    print(f"\nThe tour is over: {len(_recording.stops)} stops, each as expected.")
+
+
+def go_to_kernel(expected):
+    """Goes on from the first instruction of the boot sector."""
     drive = cpu.read().get("DX") & 0xFF
     stop_at(
         expected,
@@ -46,10 +60,7 @@ def take(overrides):
     for switch in places.SWITCHES:
         if switch.label.startswith("hand_off"):
             go_through(expected, switch)
-    show_kernel(expected)
-    if expected.overrides:
-        raise Failed(f"the tour does not come by {', '.join(expected.overrides)}")
-    print(f"\nThe tour is over: {_number} stops, each as expected.")
+    return show_kernel(expected)
 
 
 class Expectations:
@@ -65,9 +76,8 @@ class Expectations:
 
 
 def heading(place, says):
-    global _number
-    _number += 1
-    print(f"\n{_number:2}. {place}: {says}")
+    _recording.stop(place, says)
+    print(f"\n{len(_recording.stops):2}. {place}: {says}")
 
 
 def stop_at(expected, place, says, mode, address):
@@ -81,6 +91,7 @@ def stop_at(expected, place, says, mode, address):
         raise Failed(f"{place}: the machine stopped at {reached:#x}, expected {address:#x}")
     status.show()
     state = cpu.read()
+    _recording.moment(state)
     expected.check_mode(place, state.mode, mode)
     check_source(place, address)
     if places.symbol_at(address) != place:
@@ -102,6 +113,7 @@ def go_through(expected, switch):
     after = run.step()
     print("    after it:")
     status.show(instructions=2)
+    _recording.moment(after)
     expected.check_mode(f"{switch.label}, after it", after.mode, switch.after)
     check_source(f"{switch.label}, after it", after.linear)
     changed = cpu.changes(before, after)
@@ -123,13 +135,16 @@ def show_rust(expected, drive):
     heading(place, "Rust, in 32-bit mode, with its source and its arguments")
     run.run_to_place(places.find(place))
     status.show(instructions=1)
-    expected.check_mode(place, cpu.read().mode, Mode.PROTECTED_32)
+    state = cpu.read()
+    _recording.moment(state)
+    expected.check_mode(place, state.mode, Mode.PROTECTED_32)
     frame = gdb.selected_frame()
     line = frame.find_sal()
     if frame.name() != place or not line.symtab:
         raise Failed(f"{place}: gdb is in {frame.name()}, without a line of source")
     found = int(frame.read_var("drive"))
     print(f"  {line.symtab.filename}:{line.line}, drive = {found:#x}")
+    _recording.note(f"drive = {found:#x}, which the BIOS passed in DL")
     if found != drive:
         raise Failed(
             f"{place}: drive is {found:#x}, expected the {drive:#x} that the BIOS passed in DL"
@@ -138,21 +153,19 @@ def show_rust(expected, drive):
 
 def show_bios_call():
     """The BIOS call itself: which it is, and that it comes back."""
-    start, back = (places.address_of(f"bios_call_{name}") for name in ["interrupt", "returned"])
-    for address in [start, back]:
-        if run.run_to([address]) != address:
-            raise Failed(
-                f"the BIOS call: the machine stopped at {cpu.read().linear:#x}, "
-                f"expected {address:#x}"
-            )
-        if address == start:
-            state = cpu.read()
-            vector = bios.vector_at(state)
-            if vector is None:
-                raise Failed(
-                    "the BIOS call: no entry of the interrupt vector table has its handler"
-                )
-            print(f"    {bios.title(state, vector)}")
+    start = places.address_of("bios_call_interrupt")
+    if run.run_to([start]) != start:
+        raise Failed(
+            f"the BIOS call: the machine stopped at {cpu.read().linear:#x}, expected {start:#x}"
+        )
+    state = cpu.read()
+    vector = bios.vector_at(state)
+    if vector is None:
+        raise Failed("the BIOS call: no entry of the interrupt vector table has its handler")
+    print(f"    {bios.title(state, vector)}")
+    _recording.note(bios.title(state, vector))
+    if not _recording.bios_call(state, vector):
+        raise Failed(f"the BIOS call: the machine stopped at {cpu.read().linear:#x}")
 
 
 def show_kernel(expected):
@@ -180,3 +193,4 @@ def show_kernel(expected):
     if line.symtab:
         print(f"  {line.symtab.filename}:{line.line}")
     boot_info.show(state)
+    return state

@@ -25,6 +25,7 @@ const SCRIPT: [(&str, &str); 14] = [
     ("doorstep/memory_map.py", include_str!("../../gdb/doorstep/memory_map.py")),
     ("doorstep/paging.py", include_str!("../../gdb/doorstep/paging.py")),
     ("doorstep/places.py", include_str!("../../gdb/doorstep/places.py")),
+    ("doorstep/record.py", include_str!("../../gdb/doorstep/record.py")),
     ("doorstep/run.py", include_str!("../../gdb/doorstep/run.py")),
     ("doorstep/status.py", include_str!("../../gdb/doorstep/status.py")),
     ("doorstep/tour.py", include_str!("../../gdb/doorstep/tour.py")),
@@ -34,8 +35,8 @@ const SCRIPT: [(&str, &str); 14] = [
 pub(super) enum Task<'a> {
     /// Stop there, or at the first instruction of the boot sector, and take the user's commands.
     Interactive { stop: Option<&'a str> },
-    /// Take the tour. Each expectation is `PLACE=MODE`.
-    Tour { expect: &'a [String] },
+    /// Take the tour. Each expectation is `PLACE=MODE`. What there is to see can be recorded, with every BIOS call.
+    Tour { expect: &'a [String], is_recorded: bool },
     /// The same as `Interactive`, but another program has started gdb, and shows what there is to see.
     FrontEnd,
 }
@@ -87,6 +88,11 @@ impl Session {
         Ok(file?.write_all(bytes)?)
     }
 
+    /// What a tour has recorded.
+    pub(super) fn recording(&self) -> Result<Vec<u8>> {
+        read(&self.path(RECORDING))
+    }
+
     /// What the script wrote at its end: `ok`, or what went wrong.
     pub(super) fn outcome(&self) -> Option<String> {
         let outcome = fs::read_to_string(self.path(OUTCOME)).ok()?;
@@ -97,6 +103,7 @@ impl Session {
 const SOCKET: &str = "stub";
 const SERIAL: &str = "serial";
 const OUTCOME: &str = "outcome";
+const RECORDING: &str = "recording.json";
 
 /// Writes the script into a folder that another program will find it in; gives the file that gdb sources.
 pub(super) fn write_front_end_script(
@@ -120,7 +127,9 @@ fn write_script(folder: &Path, facts: &Value, target: &str, task: &Task<'_>) -> 
     session["outcome"] = path(OUTCOME).into();
     session["task"] = match task {
         Task::Interactive { stop } => json!({ "name": "interactive", "stop": stop }),
-        Task::Tour { expect } => json!({ "name": "tour", "expect": expect }),
+        Task::Tour { expect, is_recorded } => {
+            json!({ "name": "tour", "expect": expect, "recording": is_recorded.then(|| path(RECORDING)) })
+        }
         Task::FrontEnd => json!({ "name": "front end" }),
     };
     let file = File::create(folder.join("session.json"))?;
