@@ -69,6 +69,13 @@ impl Running {
         Ok(running)
     }
 
+    /// The same for one that is talked to by its standard input and output.
+    pub(crate) fn start_to_talk(command: &mut Command) -> Result<Self> {
+        let mut running = Self::spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0))?;
+        running.guard.watch_group(&running.child);
+        Ok(running)
+    }
+
     fn start_on_terminal(command: &mut Command) -> Result<Self> {
         let mut running = Self::spawn(command)?;
         running.guard.watch(&running.child);

@@ -3,10 +3,12 @@
 //! 1. What is missing is found by looking for it the way the other subcommands do.
 //! 2. rustup brings what is a part of Rust, where there is a rustup, it may download (`RUSTUP_AUTO_INSTALL` is not 0)
 //!    and it can.
-//! 3. The distribution's packages bring the rest.
+//! 3. The distribution's packages bring the rest. A browser, which it may not have and tests alone need, comes last; without
+//!    it, its tests are left out.
 //!
 //! Each command is printed before it runs; with `--dry-run` it is only printed.
 
+use crate::browser;
 use crate::grub::Grub;
 use crate::image::QEMU_IMG;
 use crate::strip::find_objcopy;
@@ -42,7 +44,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     let manager = Manager::find();
     for lack in &lacks {
-        output::note(&format!("missing: {}", lack.what()));
+        let purpose = if lack.is_for_tests() { " for the tests" } else { "" };
+        output::note(&format!("missing{purpose}: {}", lack.what()));
     }
 
     // Who set this to 0 has rustup bring nothing by itself.
@@ -63,15 +66,23 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         }
     }
     if let Some(manager) = manager {
-        for command in manager.commands(&lacks, &machine()) {
+        let (wishes, needs): (Vec<_>, Vec<_>) = lacks.iter().partition(|lack| lack.is_wish());
+        for command in manager.commands(&needs, &machine()) {
             perform(&shell, options, &command)?;
+        }
+        for command in manager.commands(&wishes, &machine()) {
+            if let Err(error) = perform(&shell, options, &command) {
+                interrupt::check()?;
+                output::note(&format!("{error:#}; going on without, which leaves out tests"));
+            }
         }
     }
     if options.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
 
-    let lacks = look(&shell)?;
+    let mut lacks = look(&shell)?;
+    lacks.retain(|lack| !lack.is_wish());
     if !lacks.is_empty() {
         let missing: Vec<_> = lacks.iter().map(|lack| lack.what()).collect();
         bail!("still missing, please install: {}", missing.join("; "));
@@ -105,6 +116,7 @@ enum Lack {
     Bochs,
     Xorriso,
     Grub,
+    Browser,
 }
 
 impl Lack {
@@ -120,8 +132,18 @@ impl Lack {
             Self::Gdb => "gdb",
             Self::Bochs => "bochs, with its BIOS and its SDL display",
             Self::Xorriso => "xorriso",
-            Self::Grub => "GRUB for BIOS machines, which tests boot",
+            Self::Grub => "GRUB for BIOS machines",
+            Self::Browser => "Chromium, or its variant without windows",
         }
+    }
+
+    fn is_for_tests(self) -> bool {
+        matches!(self, Self::Bochs | Self::Xorriso | Self::Grub | Self::Browser)
+    }
+
+    /// Whether a distribution may not have it, and all commands work without it.
+    fn is_wish(self) -> bool {
+        self == Self::Browser
     }
 
     fn comes_with_rustup(self) -> bool {
@@ -157,6 +179,7 @@ fn look(shell: &Shell) -> Result<Vec<Lack>> {
     need(tools::find("xorriso").is_some(), Lack::Xorriso);
     // Elsewhere it is in no package of its own, and its tests are left out.
     need(Grub::find().is_ok() || tools::find("apt-get").is_none(), Lack::Grub);
+    need(browser::find().is_some(), Lack::Browser);
     interrupt::check()?;
     Ok(lacks)
 }
@@ -241,10 +264,12 @@ impl Manager {
             (Self::Apt, Lack::Qemu) if machine.has_display => vec!["qemu-system-x86", "qemu-system-gui"],
             (Self::Apt, Lack::Bochs) => vec!["bochs", "bochsbios", "vgabios", "bochs-sdl"],
             (Self::Apt, Lack::Grub) => vec!["grub-pc-bin"],
+            (Self::Apt, Lack::Browser) => vec!["chromium-headless-shell"],
             (Self::Dnf, Lack::RustSource) => vec!["rust", "cargo", "rust-src"],
             (Self::Dnf, Lack::Clippy) => vec!["clippy"],
             (Self::Dnf, Lack::Formatter) => vec!["rustfmt"],
             (Self::Dnf, Lack::Bochs) => vec!["bochs"],
+            (Self::Dnf, Lack::Browser) => vec!["chromium-headless"],
             (Self::Pacman, Lack::RustSource) => vec!["rust", "rust-src"],
             (Self::Pacman, Lack::Clippy | Lack::Formatter) => vec!["rust"],
             (Self::Brew, Lack::Bochs) => vec!["bochs"],
@@ -256,6 +281,9 @@ impl Manager {
             (Self::Pacman, Lack::Bochs) => vec![],
             (Self::Pacman, Lack::Xorriso) => vec!["libisoburn"],
             (Self::Dnf | Self::Pacman | Self::Brew, Lack::Grub) => vec![],
+            (Self::Pacman, Lack::Browser) => vec!["chromium"],
+            // An application there, which people install by other means.
+            (Self::Brew, Lack::Browser) => vec![],
             (_, Lack::Qemu) => vec!["qemu-system-x86"],
             (_, Lack::QemuImg) => vec!["qemu-img"],
             (_, Lack::Gdb) => vec!["gdb"],
@@ -320,5 +348,6 @@ mod tests {
     fn a_manager_without_a_package_is_not_called() {
         let root = Machine { is_root: true, has_display: false };
         assert!(lines(Manager::Pacman, &[Lack::Bochs], &root).is_empty());
+        assert!(lines(Manager::Brew, &[Lack::Browser], &root).is_empty());
     }
 }

@@ -34,6 +34,7 @@ mod multiboot;
 mod network;
 mod new;
 mod other_loaders;
+mod page;
 mod partition;
 mod parts;
 mod placement;
@@ -200,6 +201,7 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         new::tests(),
         migrated::tests(),
         gdb::tests(),
+        page::tests(),
     ];
     let trial = |Test { name, is_slow, lack, run }: Test| {
         let parts = parts.cloned();

@@ -345,7 +345,7 @@ fn bad_input(scene: &Scene) -> Result<()> {
 }
 
 /// `cargo xtask gdb`, with an image and temporary files of this test's own.
-fn gdb(scene: &Scene) -> Command {
+pub(super) fn gdb(scene: &Scene) -> Command {
     let mut command = scene.xtask();
     command.args(["gdb", "-o", "disk.img", "--display", "none"]).env("TMPDIR", temporary(scene));
     // What it would lack is told when it is needed.
@@ -358,7 +358,7 @@ fn temporary(scene: &Scene) -> PathBuf {
 }
 
 /// Every temporary file is gone, and with them whoever used them.
-fn leaves_nothing(scene: &Scene) -> Result<()> {
+pub(super) fn leaves_nothing(scene: &Scene) -> Result<()> {
     let folder = temporary(scene);
     let left: Vec<_> = fs::read_dir(&folder)?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
     ensure!(left.is_empty(), "left in {}: {left:?}", folder.display());
@@ -379,7 +379,7 @@ pub(super) fn running_with(text: &str) -> Result<Vec<String>> {
         .collect())
 }
 
-fn fails_with(output: &std::process::Output, expected: &str) -> Result<()> {
+pub(super) fn fails_with(output: &std::process::Output, expected: &str) -> Result<()> {
     let told = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.code() == Some(1), "{}, expected 1\n{told}", output.status);
     ensure!(told.contains(expected), "expected: {expected}\nfound: {told}");
