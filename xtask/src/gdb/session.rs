@@ -13,7 +13,7 @@ use std::io::Write;
 use std::path::{self, Path, PathBuf};
 
 /// The script: gdb sources the first file, which imports the others.
-const SCRIPT: [(&str, &str); 14] = [
+const SCRIPT: &[(&str, &str)] = &[
     ("main.py", include_str!("../../gdb/main.py")),
     ("doorstep/__init__.py", include_str!("../../gdb/doorstep/__init__.py")),
     ("doorstep/bios.py", include_str!("../../gdb/doorstep/bios.py")),
