@@ -2,12 +2,11 @@
 
 use crate::checkout::Checkout;
 use crate::toolchain::{BUILD_STD, Toolchain};
-use crate::{child, output};
+use crate::{child, output, platform};
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use std::fs::{self, File, FileType};
 use std::io::Read;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use xshell::{Cmd, Shell};
 
@@ -396,11 +395,8 @@ fn append_at_most(path: &Path, max: u64, way_out: &str, bytes: &mut Vec<u8>) -> 
 }
 
 fn kind(file_type: FileType) -> &'static str {
-    let kinds = [
-        (file_type.is_dir(), "a folder"),
-        (file_type.is_fifo(), "a FIFO"),
-        (file_type.is_socket(), "a socket"),
-        (file_type.is_char_device() || file_type.is_block_device(), "a device"),
-    ];
-    kinds.into_iter().find_map(|(is_so, name)| is_so.then_some(name)).unwrap_or("something else")
+    if file_type.is_dir() {
+        return "a folder";
+    }
+    platform::special_kind(file_type).unwrap_or("something else")
 }

@@ -8,14 +8,12 @@
 
 use crate::guest::screen_text;
 use crate::temporary::TemporaryFolder;
-use crate::{child, interrupt, setup, tools};
+use crate::{child, interrupt, platform, setup, tools};
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::LazyLock;
@@ -111,15 +109,16 @@ log: log
         fs::write(folder.path().join(CONFIGURATION), self.configuration(image.len() as u64))?;
         let messages = File::create(folder.path().join(MESSAGES))?;
         let mut guard = interrupt::Guard::new();
-        let mut child = Command::new(&program)
+        let mut command = Command::new(&program);
+        command
             .args(["-q", "-f", CONFIGURATION])
             .current_dir(folder.path())
             .env("SDL_VIDEODRIVER", "dummy")
             .stdin(Stdio::piped())
             .stdout(messages.try_clone()?)
-            .stderr(messages)
-            // A Ctrl-C on the terminal would only stop the guest.
-            .process_group(0)
+            .stderr(messages);
+        // A Ctrl-C on the terminal would only stop the guest.
+        let mut child = platform::lead_a_group(&mut command)
             .spawn()
             .with_context(|| format!("cannot run {}", program.display()))?;
         guard.watch(&child);
@@ -183,7 +182,7 @@ impl Bochs {
             if self.status()?.is_some() {
                 bail!("Bochs has ended");
             }
-            kill_process(Pid::from_child(&self.child), Signal::INT)?;
+            platform::send_ctrl_c(&self.child)?;
             if try_number == 0 {
                 self.order(&format!("writemem \"{MEMORY}\" {addr:#x} {len}"))?;
                 self.order("c")?;
@@ -237,6 +236,9 @@ pub(crate) fn lack() -> Option<&'static str> {
 }
 
 fn lack_of(program: &OsStr) -> Option<String> {
+    if cfg!(windows) {
+        return Some("Bochs's debugger, which shows the screen, cannot be stopped on Windows".to_owned());
+    }
     let Some(path) = tools::find(Path::new(program)) else {
         return Some(tools::missing(&program.to_string_lossy()).to_string());
     };
@@ -254,6 +256,7 @@ fn lack_of(program: &OsStr) -> Option<String> {
 mod tests {
     use super::*;
 
+    #[cfg(unix)]
     #[test]
     fn a_missing_bochs_is_told_with_the_way_out() {
         let lack = lack_of(OsStr::new("no-such-bochs")).unwrap();

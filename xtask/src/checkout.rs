@@ -90,7 +90,7 @@ fn target_folder_of(program: &Path, root: &Path) -> Option<PathBuf> {
     let found = program.parent()?.parent()?;
     let usual = root.join("target");
     // Without links on the way if it can be, for people to read.
-    let is_usual = usual.canonicalize().is_ok_and(|usual| usual == found);
+    let is_usual = dunce::canonicalize(&usual).is_ok_and(|usual| usual == found);
     found.join("CACHEDIR.TAG").is_file().then(|| if is_usual { usual } else { found.to_owned() })
 }
 
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn the_target_folder_is_the_one_that_cargo_marked() {
         let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path().canonicalize().unwrap();
+        let folder = dunce::canonicalize(folder.path()).unwrap();
         let [root, elsewhere] = ["root", "elsewhere"].map(|name| folder.join(name));
         for target in [root.join("target"), elsewhere.clone()] {
             fs::create_dir_all(&target).unwrap();
@@ -218,9 +218,21 @@ mod tests {
             assert_eq!(found("x86_64-unknown-linux-gnu/debug/xtask"), None);
         }
         // By a link in the checkout.
-        fs::remove_dir_all(root.join("target")).unwrap();
-        std::os::unix::fs::symlink(&elsewhere, root.join("target")).unwrap();
-        assert_eq!(target_folder_of(&elsewhere.join("debug/xtask"), &root), Some(root.join("target")));
+        #[cfg(unix)]
+        {
+            fs::remove_dir_all(root.join("target")).unwrap();
+            std::os::unix::fs::symlink(&elsewhere, root.join("target")).unwrap();
+            assert_eq!(target_folder_of(&elsewhere.join("debug/xtask"), &root), Some(root.join("target")));
+        }
+    }
+
+    #[test]
+    fn the_runner_is_found_wherever_it_lies() {
+        for xtask in ["/door step/xtask", r"C:\door step\target\xtask.exe", "/it's/\"xtask\""] {
+            let made: toml::Table = runner_lines(xtask).parse().unwrap();
+            let runner = made["target"]["cfg(target_os = \"none\")"]["runner"][0].as_str();
+            assert_eq!(runner, Some(xtask));
+        }
     }
 
     #[test]

@@ -6,12 +6,9 @@
 
 use crate::bare_metal::both;
 use crate::interrupt::{self, Guard};
-use crate::output;
+use crate::{output, platform};
 use anyhow::{Context, Result, ensure};
-use rustix::io::retry_on_intr;
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use std::io::Read;
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 /// Runs a program to its end, which has to be a good one.
@@ -64,7 +61,7 @@ pub(crate) struct Running {
 impl Running {
     /// Starts a program in a process group of its own.
     pub(crate) fn start(command: &mut Command) -> Result<Self> {
-        let mut running = Self::spawn(command.stdin(Stdio::null()).process_group(0))?;
+        let mut running = Self::spawn(platform::lead_a_group(command.stdin(Stdio::null())))?;
         running.guard.watch_group(&running.child);
         Ok(running)
     }
@@ -102,9 +99,7 @@ impl Running {
     fn wait(&mut self) -> Result<ExitStatus> {
         self.has_ended = true;
         // Its number stays its own until the second wait.
-        let pid = Pid::from_child(&self.child);
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        retry_on_intr(|| waitid(WaitId::Pid(pid), options))?;
+        platform::wait_for_end(&mut self.child)?;
         self.guard.forget_child();
         Ok(self.child.wait()?)
     }
@@ -141,19 +136,26 @@ mod tests {
     use super::*;
 
     fn shell(script: &str) -> Command {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]);
+        let (shell, option) = if cfg!(windows) { ("cmd", "/c") } else { ("sh", "-c") };
+        let mut command = Command::new(shell);
+        command.args([option, script]);
         command
     }
 
     #[test]
     fn a_failure_is_told_with_the_command_and_its_status() {
         let error = run(&mut shell("exit 3")).unwrap_err().to_string();
-        assert_eq!(error, "`sh -c 'exit 3'` failed (exit status: 3)");
+        let (line, status) = if cfg!(windows) {
+            ("cmd /c \"exit 3\"", "exit code: 3")
+        } else {
+            ("sh -c 'exit 3'", "exit status: 3")
+        };
+        assert_eq!(error, format!("`{line}` failed ({status})"));
         let error = format!("{:#}", run(&mut Command::new("/no such program")).unwrap_err());
         assert!(error.starts_with("cannot run /no such program: "), "{error}");
     }
 
+    #[cfg(unix)]
     #[test]
     fn more_output_than_a_pipe_holds_arrives_on_both_ways() {
         let output =
@@ -164,6 +166,19 @@ mod tests {
 
     #[test]
     fn a_program_that_reads_finds_nothing_instead_of_waiting_for_the_terminal() {
-        assert_eq!(read(&mut shell("cat; echo end")).unwrap(), "end");
+        let script = if cfg!(windows) { "set /p line= & echo end" } else { "cat; echo end" };
+        assert_eq!(read(&mut shell(script)).unwrap().trim(), "end");
+    }
+
+    /// They hold the other end of the pipe as long as they are there.
+    #[test]
+    fn what_a_program_has_started_ends_with_it() {
+        let script =
+            if cfg!(windows) { "ping -t 127.0.0.1 & rem" } else { "echo started; sleep 1000000; true" };
+        let mut running = Running::start(shell(script).stdout(Stdio::piped())).unwrap();
+        let mut output = running.child.stdout.take().unwrap();
+        assert_ne!(output.read(&mut [0; 4]).unwrap(), 0);
+        drop(running);
+        read_all(Some(output)).unwrap();
     }
 }

@@ -60,6 +60,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let image = options.image(None)?;
+    image::open_image(&image)?;
     anyhow::bail!("{}", elsewhere::advice(std::env::consts::OS, &image));
 }
 

@@ -1,8 +1,9 @@
 //! `cargo xtask gdb`: builds an image with symbols, starts QEMU stopped before its first instruction, and gdb in front
 //! of it, with a script that keeps gdb right in every CPU mode.
 //!
-//! QEMU and gdb talk over a socket in a folder of their own. Whatever ends first, and however, this program goes last:
-//! it ends the others and removes the folder. The script is in `gdb/`; `main.py` tells its story.
+//! QEMU and gdb talk over a socket in a folder of their own; on Windows, over a port of 127.0.0.1. Whatever ends first,
+//! and however, this program goes last: it ends the others and removes the folder. The script is in `gdb/`; `main.py`
+//! tells its story.
 
 mod front_end;
 mod page;
@@ -13,13 +14,11 @@ pub(crate) use front_end::launch_json;
 use crate::guest::{self, Event, Guest, Machine};
 use crate::image::{self, Contents};
 use crate::qemu::MachineOptions;
-use crate::{child, interrupt, output, tools};
+use crate::{child, interrupt, output, platform, tools};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use session::{Session, Task};
 use std::env;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -94,10 +93,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if options.tour {
         machine.display = Some("none".into());
     }
-    machine.arguments.extend(session.stub_arguments()?);
+    machine.arguments.extend(session.stub_arguments());
     output::command(&machine.command_line()?);
     let mut guest = machine.start_alone()?;
-    wait_for_stub(&mut guest, &session)?;
+    wait_for_stub(&mut guest)?;
 
     let script = session.write_script(&task)?;
     let mut command = Command::new(gdb);
@@ -133,11 +132,21 @@ fn build(options: &Options) -> Result<(PathBuf, PathBuf)> {
     image::build_for_gdb(&shell, &options.contents, options.output.as_deref(), page)
 }
 
-/// `$GDB`, or `gdb`: one that runs Python.
+/// The usual names of gdb: Homebrew's has that of our target.
+const USUAL_NAMES: [&str; 2] = ["gdb", "x86_64-elf-gdb"];
+
+/// The gdb that is there.
+pub(crate) fn find_usual() -> Option<PathBuf> {
+    USUAL_NAMES.into_iter().find_map(tools::find)
+}
+
+/// `$GDB`, or the usual one: one that runs Python.
 fn find_gdb() -> Result<PathBuf> {
     const PROOF: &str = "python-is-here";
-    let name = env::var_os("GDB").unwrap_or_else(|| "gdb".into());
-    let gdb = tools::find(&name).ok_or_else(|| tools::missing(&name.to_string_lossy()))?;
+    let gdb = match env::var_os("GDB") {
+        Some(name) => tools::find(&name).ok_or_else(|| tools::missing(&name.to_string_lossy()))?,
+        None => find_usual().ok_or_else(|| tools::missing(USUAL_NAMES[0]))?,
+    };
     let statement = format!("python print('{PROOF}')");
     let answer = child::output(Command::new(&gdb).args(["-nx", "-batch", "-ex", &statement]))?;
     ensure!(
@@ -149,14 +158,14 @@ fn find_gdb() -> Result<PathBuf> {
 }
 
 /// QEMU listens, or has ended and said why.
-fn wait_for_stub(guest: &mut Guest, session: &Session) -> Result<()> {
+fn wait_for_stub(guest: &mut Guest) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
-    while !session.stub_listens() {
+    while !guest.takes_orders()? {
         if let Event::Ended(status) = guest.next(Some(Instant::now() + GLANCE))? {
             bail!(qemu_ended(guest, status));
         }
         interrupt::check()?;
-        ensure!(Instant::now() < deadline, "QEMU does not open its socket for gdb");
+        ensure!(Instant::now() < deadline, "QEMU does not come so far that gdb could connect");
     }
     Ok(())
 }
@@ -185,7 +194,7 @@ fn attend(
 ) -> Result<End> {
     // A tour takes no input: there, Ctrl-C is for us.
     let _lent = bound.is_none().then(interrupt::LentTerminal::new);
-    let _terminal = SavedTerminal::save();
+    let _terminal = platform::SavedTerminal::save();
     let mut guard = interrupt::Guard::new();
     let mut gdb =
         command.spawn().with_context(|| format!("cannot run {}", command.get_program().to_string_lossy()))?;
@@ -252,25 +261,6 @@ fn drain(guest: &mut Guest, session: &Session) -> Result<Option<ExitStatus>> {
             Event::Output(bytes) => session.log(&bytes)?,
             Event::Quiet => return Ok(None),
             Event::Ended(status) => return Ok(Some(status)),
-        }
-    }
-}
-
-/// The terminal's settings, which a gdb that is killed would leave as it needs them.
-struct SavedTerminal(Option<rustix::termios::Termios>);
-
-impl SavedTerminal {
-    fn save() -> Self {
-        let terminal = std::io::stdin();
-        Self(terminal.is_terminal().then(|| tcgetattr(&terminal).ok()).flatten())
-    }
-}
-
-impl Drop for SavedTerminal {
-    fn drop(&mut self) {
-        if let Some(settings) = &self.0 {
-            // The terminal may be gone.
-            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, settings);
         }
     }
 }

@@ -3,15 +3,13 @@
 use crate::interrupt;
 use crate::qmp::{Qmp, escape_commas};
 use crate::temporary::TemporaryFolder;
-use crate::{output, tools};
+use crate::{output, platform, tools};
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::json;
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::symlink;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{self, Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -62,7 +60,7 @@ impl Direct {
             return Ok(self.clone());
         }
         let bundle = folder.join("bundle");
-        symlink(path::absolute(&self.bundle)?, &bundle)?;
+        platform::link(&path::absolute(&self.bundle)?, &bundle)?;
         Ok(Self { bundle, ..self.clone() })
     }
 }
@@ -210,7 +208,7 @@ impl Machine {
     /// The command that [`Self::start`] runs, ready to be pasted into a shell. The connection by which we control QEMU is
     /// left out: it would not be there.
     pub(crate) fn command_line(&self) -> Result<String> {
-        let program = self.program();
+        let program = tools::as_typed(self.program());
         let arguments = self.all_arguments()?;
         Ok(output::shell_line(
             [&*program.to_string_lossy()].into_iter().chain(arguments.iter().map(String::as_str)),
@@ -226,7 +224,7 @@ impl Machine {
     pub(crate) fn start_alone(&self) -> Result<Guest> {
         let mut command = Command::new(self.find_program()?);
         // A Ctrl-C on the terminal is for us, and we end QEMU; or it is for gdb, and QEMU goes on.
-        command.stdin(Stdio::null()).process_group(0);
+        platform::lead_a_group(command.stdin(Stdio::null()));
         self.spawn(command, |messages| Ok(File::create(messages)?.into()))
     }
 
@@ -376,6 +374,13 @@ impl Guest {
         Ok(())
     }
 
+    /// Whether QEMU has come so far that it takes orders. It has opened everything by then that others connect to.
+    pub(crate) fn takes_orders(&mut self) -> Result<bool> {
+        let qmp = self.qmp()?;
+        // One that ends on its way there answers no more.
+        Ok(qmp.is_connected().unwrap_or(false) && qmp.execute("query-status", json!({})).is_ok())
+    }
+
     fn qmp(&mut self) -> Result<&mut Qmp> {
         self.qmp.as_mut().context("only QEMU takes orders")
     }
@@ -450,7 +455,8 @@ pub(crate) fn screen_text(cells: &[u8]) -> String {
 
 /// QEMU's exit status as a number, when it ended by itself.
 pub(crate) fn exit_code(status: ExitStatus) -> Result<i32> {
-    ensure!(status.signal().is_none(), "QEMU was ended by signal {}", status.signal().unwrap_or_default());
+    let signal = platform::signal(status);
+    ensure!(signal.is_none(), "QEMU was ended by signal {}", signal.unwrap_or_default());
     status.code().context("QEMU ended without an exit code")
 }
 
@@ -463,7 +469,7 @@ mod tests {
         let machine =
             Machine { image: "/my disks/a,b.img".into(), memory: Some("64M".into()), ..Machine::default() };
         let line = machine.command_line().unwrap();
-        let drive = "-drive 'format=raw,snapshot=on,file=/my disks/a,,b.img'";
+        let drive = output::shell_line(["-drive", "format=raw,snapshot=on,file=/my disks/a,,b.img"]);
         assert!(line.contains(&format!("-m 64M {drive} -serial stdio")), "{line}");
     }
 
@@ -481,8 +487,9 @@ mod tests {
                 [command, arguments].map(|words| words.iter().map(|&word| word.to_owned()).collect());
             let display = Some("none".to_owned());
             Machine { image: "/a,b.img".into(), display, command, arguments, ..Machine::default() }
-                .command_line()
+                .all_arguments()
                 .unwrap()
+                .join(" ")
         };
         let exit = "-device isa-debug-exit,iobase=0xf4,iosize=0x04";
         let told =
@@ -493,13 +500,13 @@ mod tests {
         );
         assert_eq!(
             line(&["/bin/qemu-system-i386", "-drive", "format=raw,file={}"], &["-nographic"]),
-            format!("/bin/qemu-system-i386 -drive format=raw,file=/a,,b.img {exit} -nographic")
+            format!("-drive format=raw,file=/a,,b.img {exit} -nographic")
         );
         assert_eq!(
             line(&["/bin/qemu-system-i386", "-hda", "{}"], &[]),
-            format!("/bin/qemu-system-i386 -display none -hda /a,b.img -serial stdio {exit}")
+            format!("-display none -hda /a,b.img -serial stdio {exit}")
         );
-        assert_eq!(line(&["./run", "{}"], &["-x"]), "./run /a,b.img -x");
+        assert_eq!(line(&["./run", "{}"], &["-x"]), "/a,b.img -x");
     }
 
     #[test]

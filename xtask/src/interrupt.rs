@@ -1,13 +1,11 @@
-//! Ctrl-C, and the other polite requests to end (SIGTERM, SIGHUP).
+//! Ctrl-C, and the other polite requests to end (SIGTERM, SIGHUP; on Windows, a console that is closed).
 //!
 //! While a [`Guard`] lives there is something to clean up: the programs that were registered are asked to end, and
 //! the code that waits for them returns, so that temporary files go the ordinary way. Otherwise the process ends at
 //! once. Whoever asks twice is not kept waiting.
 
-use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use crate::platform::{self, Watched};
+use anyhow::{Result, bail};
 use std::process::Child;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -21,48 +19,24 @@ struct State {
     lent_terminals: usize,
 }
 
-/// A program that is to end with us.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Watched {
-    Process(Pid),
-    /// The leader of a process group: all of it is to end.
-    Group(Pid),
-}
-
-impl Watched {
-    fn terminate(self) {
-        // It may have ended by itself meanwhile.
-        let _ = match self {
-            Self::Process(pid) => kill_process(pid, Signal::TERM),
-            Self::Group(pid) => kill_process_group(pid, Signal::TERM),
-        };
-    }
-}
-
 static STATE: Mutex<State> =
     Mutex::new(State { happened: false, guards: 0, children: Vec::new(), lent_terminals: 0 });
 
 /// Takes over Ctrl-C. To be called once, first of all.
 pub(crate) fn install() -> Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot take over Ctrl-C")?;
-    std::thread::spawn(move || {
-        for signal in signals.forever() {
-            interrupted_by(signal);
-        }
-    });
-    Ok(())
+    platform::on_requests_to_end(interrupted)
 }
 
-fn interrupted_by(signal: i32) {
+fn interrupted(by_ctrl_c: bool) {
     let mut state = state();
-    if signal == SIGINT && state.lent_terminals > 0 {
+    if by_ctrl_c && state.lent_terminals > 0 {
         return;
     }
     if state.guards == 0 || state.happened {
         std::process::exit(EXIT_CODE.into());
     }
     state.happened = true;
-    for &child in &state.children {
+    for child in &state.children {
         child.terminate();
     }
 }
@@ -94,17 +68,17 @@ impl Guard {
 
     /// Registers a program that is to end with us.
     pub(crate) fn watch(&mut self, child: &Child) {
-        self.register(Watched::Process(Pid::from_child(child)));
+        self.register(Watched::process(child));
     }
 
     /// The same for a program that leads a process group, and for all that it has started in there.
     pub(crate) fn watch_group(&mut self, leader: &Child) {
-        self.register(Watched::Group(Pid::from_child(leader)));
+        self.register(Watched::group(leader));
     }
 
     fn register(&mut self, child: Watched) {
         let mut state = state();
-        state.children.push(child);
+        state.children.push(child.clone());
         if state.happened {
             child.terminate();
         }
@@ -114,13 +88,14 @@ impl Guard {
     /// To be called before the program is waited for: its number may go to another program afterwards.
     pub(crate) fn forget_child(&mut self) {
         if let Some(child) = self.child.take() {
-            state().children.retain(|&other| other != child);
+            state().children.retain(|other| *other != child);
+            child.forget();
         }
     }
 
     /// Asks the program to end.
     pub(crate) fn terminate_child(&self) {
-        if let Some(child) = self.child {
+        if let Some(child) = &self.child {
             child.terminate();
         }
     }

@@ -24,6 +24,7 @@ mod interrupt;
 mod lint;
 mod new;
 mod output;
+mod platform;
 mod project;
 mod qemu;
 mod qmp;

@@ -26,14 +26,52 @@ pub(crate) fn command(command: &impl Display) {
     note(&format!("$ {command}"));
 }
 
-/// A command line that a shell takes as it stands, with no more quotes than it needs.
+/// A command line that a shell takes as it stands, with no more quotes than it needs. On Windows, PowerShell takes it,
+/// and cmd.exe does unless the program's own name or an unusual character needs quotes.
 pub(crate) fn shell_line<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
-    let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_=,.:/+@%".contains(character);
-    let quote = |word: &'a str| {
-        let needs_none = !word.is_empty() && word.chars().all(is_plain);
-        if needs_none { word.into() } else { shell_words::quote(word) }
+    if cfg!(windows) { powershell_line(words) } else { unix_line(words) }
+}
+
+/// A program with these variables for it, to be followed by its arguments. In PowerShell, the variables stay set.
+pub(crate) fn program_with(variables: &[(&str, &str)], program: &str) -> String {
+    let set = |&(name, value): &(&str, &str)| match cfg!(windows) {
+        true => format!("$env:{name} = '{}'; ", value.replace('\'', "''")),
+        false => format!("{name}={} ", shell_line([value])),
     };
+    let program = shell_line([program]);
+    let call = if cfg!(windows) { powershell_call(&program) } else { "" };
+    variables.iter().map(set).chain([call.to_owned(), program]).collect()
+}
+
+/// The same for the shell of Unix, wherever we are.
+pub(crate) fn unix_line<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let quote =
+        |word: &'a str| if is_plain(word, "-_=,.:/+@%") { word.into() } else { shell_words::quote(word) };
     words.into_iter().map(quote).collect::<Vec<_>>().join(" ")
+}
+
+/// PowerShell makes a list of what has commas, and takes a quoted name for a text unless `&` says that it is to be run.
+fn powershell_line<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let quote = |word: &'a str| match word {
+        _ if is_plain(word, r"-_=.:/\+~") => word.to_owned(),
+        // Within double quotes, it replaces these.
+        _ if word.contains(['$', '`', '"']) => format!("'{}'", word.replace('\'', "''")),
+        _ => format!("\"{word}\""),
+    };
+    let words: Vec<_> = words.into_iter().map(quote).collect();
+    // A single word is no command, but a part of one.
+    let call = if words.len() > 1 { powershell_call(&words[0]) } else { "" };
+    [call, &words.join(" ")].concat()
+}
+
+/// What goes before a program's name as it was quoted.
+fn powershell_call(program: &str) -> &'static str {
+    if program.starts_with(['"', '\'']) { "& " } else { "" }
+}
+
+fn is_plain(word: &str, others: &str) -> bool {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || others.contains(character);
+    !word.is_empty() && word.chars().all(is_plain)
 }
 
 /// Lays out rows in columns: the first column to the left, the others to the right.
@@ -66,7 +104,17 @@ mod tests {
 
     #[test]
     fn a_printed_command_survives_the_shell() {
-        assert_eq!(shell_line(["qemu", "file=/a b/c.img", ""]), "qemu 'file=/a b/c.img' ''");
-        assert_eq!(shell_line(["qemu", "format=raw,file=/c.img"]), "qemu format=raw,file=/c.img");
+        assert_eq!(unix_line(["qemu", "file=/a b/c.img", ""]), "qemu 'file=/a b/c.img' ''");
+        assert_eq!(unix_line(["qemu", "format=raw,file=/c.img"]), "qemu format=raw,file=/c.img");
+    }
+
+    #[test]
+    fn it_survives_powershell() {
+        assert_eq!(powershell_line(["qemu", r"C:\a\c.img", "", "-m", "64M"]), r#"qemu C:\a\c.img "" -m 64M"#);
+        let drive = r"format=raw,file=C:\a b\c.img";
+        assert_eq!(powershell_line([drive]), format!("\"{drive}\""));
+        assert_eq!(powershell_line([r"C:\a b\qemu.exe", "-m"]), r#"& "C:\a b\qemu.exe" -m"#);
+        assert_eq!(powershell_line(["qemu", drive]), format!("qemu \"{drive}\""));
+        assert_eq!(powershell_line(["qemu", "it's $5"]), "qemu 'it''s $5'");
     }
 }

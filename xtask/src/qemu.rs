@@ -227,7 +227,7 @@ fn report(status: ExitStatus) -> Result<ExitCode> {
 /// Whether QEMU can open a window here.
 fn has_window() -> bool {
     let set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
-    if cfg!(target_os = "macos") {
+    if cfg!(any(target_os = "macos", windows)) {
         return true;
     }
     if !set("DISPLAY") && !set("WAYLAND_DISPLAY") {

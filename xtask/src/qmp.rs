@@ -2,11 +2,11 @@
 //!
 //! Source: QEMU's QMP protocol specification. Each order and each answer is one line of JSON.
 
-use anyhow::{Context, Result, bail};
+use crate::platform::{self, Listener, Stream};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// QEMU answers at once unless the machine is overloaded.
@@ -14,23 +14,21 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where QEMU is going to connect to, then the connection.
 pub(crate) struct Qmp {
-    path: PathBuf,
-    listener: UnixListener,
-    connection: Option<BufReader<UnixStream>>,
+    address: String,
+    listener: Listener,
+    connection: Option<BufReader<Stream>>,
 }
 
 impl Qmp {
     /// Makes a socket in a folder. Start QEMU with [`Self::arguments`] next.
     pub(crate) fn listen(folder: &Path) -> Result<Self> {
-        let path = folder.join("qmp");
-        let listener =
-            UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
-        Ok(Self { path, listener, connection: None })
+        let (listener, address) = platform::listen(folder)?;
+        Ok(Self { address, listener, connection: None })
     }
 
     /// What lets QEMU connect.
     pub(crate) fn arguments(&self) -> [String; 2] {
-        ["-qmp".to_owned(), format!("unix:{}", escape_commas(&self.path.to_string_lossy()))]
+        ["-qmp".to_owned(), self.address.clone()]
     }
 
     /// Writes a picture of the screen, as `png` or `ppm`.
@@ -45,18 +43,27 @@ impl Qmp {
         self.execute("pmemsave", json!({ "val": addr, "size": len, "filename": filename })).map(drop)
     }
 
+    /// Whether QEMU has connected, as it does on its way to the machine's start.
+    pub(crate) fn is_connected(&mut self) -> Result<bool> {
+        if self.connection.is_none() {
+            self.listener.set_nonblocking(true)?;
+            self.connection = match self.listener.accept() {
+                Ok((stream, _)) => Some(greeted(stream)?),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+                Err(error) => return Err(error).context("QEMU does not connect"),
+            };
+        }
+        Ok(self.connection.is_some())
+    }
+
     /// Gives an order and waits for its answer.
     pub(crate) fn execute(&mut self, order: &str, arguments: Value) -> Result<Value> {
-        let connection = match self.connection.as_mut() {
-            Some(connection) => connection,
-            None => {
-                let mut connection = accept(&self.listener)?;
-                receive(&mut connection)?; // QEMU's greeting
-                send(&mut connection, &json!({ "execute": "qmp_capabilities" }))?;
-                answer(&mut connection)?;
-                self.connection.insert(connection)
-            }
-        };
+        let deadline = Instant::now() + PATIENCE;
+        while !self.is_connected()? {
+            ensure!(Instant::now() < deadline, "QEMU does not connect");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let connection = self.connection.as_mut().context("no connection")?;
         send(connection, &json!({ "execute": order, "arguments": arguments }))
             .and_then(|()| answer(connection))
             .with_context(|| format!("QEMU does not do {order}"))
@@ -68,30 +75,24 @@ pub(crate) fn escape_commas(text: &str) -> String {
     text.replace(',', ",,")
 }
 
-fn accept(listener: &UnixListener) -> Result<BufReader<UnixStream>> {
-    listener.set_nonblocking(true)?;
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match listener.accept() {
-            Ok((stream, _)) => {
-                stream.set_nonblocking(false)?;
-                stream.set_read_timeout(Some(PATIENCE))?;
-                return Ok(BufReader::new(stream));
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            Err(error) => return Err(error).context("QEMU does not connect"),
-        }
-    }
+/// A connection that takes orders.
+fn greeted(stream: Stream) -> Result<BufReader<Stream>> {
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut connection = BufReader::new(stream);
+    receive(&mut connection)?; // QEMU's greeting
+    send(&mut connection, &json!({ "execute": "qmp_capabilities" }))?;
+    answer(&mut connection)?;
+    Ok(connection)
 }
 
-fn send(connection: &mut BufReader<UnixStream>, message: &Value) -> Result<()> {
-    Ok(writeln!(connection.get_mut(), "{message}")?)
+fn send(connection: &mut BufReader<Stream>, message: &Value) -> Result<()> {
+    // In one piece: over TCP, each may wait for the one before it.
+    Ok(connection.get_mut().write_all(format!("{message}\n").as_bytes())?)
 }
 
 /// The next answer; events in between are passed over.
-fn answer(connection: &mut BufReader<UnixStream>) -> Result<Value> {
+fn answer(connection: &mut BufReader<Stream>) -> Result<Value> {
     loop {
         let mut message = receive(connection)?;
         if let Some(error) = message.get("error") {
@@ -103,7 +104,7 @@ fn answer(connection: &mut BufReader<UnixStream>) -> Result<Value> {
     }
 }
 
-fn receive(connection: &mut BufReader<UnixStream>) -> Result<Value> {
+fn receive(connection: &mut BufReader<Stream>) -> Result<Value> {
     let mut line = String::new();
     if connection.read_line(&mut line)? == 0 {
         bail!("QEMU has ended");

@@ -70,22 +70,18 @@ impl Toolchain {
         if *origin == Origin::Active && self.candidate.is_nightly() {
             return "cargo".to_owned();
         }
-        let path = |path: &Path| output::shell_line([&*path.to_string_lossy()]);
-        let bootstrap = if self.candidate.is_nightly() { "" } else { "RUSTC_BOOTSTRAP=1 " };
-        format!(
-            "{bootstrap}RUSTC={} CARGO_TARGET_X86_64_KERNEL_LINKER={} {}",
-            path(rustc),
-            path(&self.linker),
-            path(cargo)
-        )
+        let [cargo, rustc, linker] = [cargo, rustc, &self.linker].map(|path| path.to_string_lossy());
+        let mut variables = vec![("RUSTC", &*rustc), ("CARGO_TARGET_X86_64_KERNEL_LINKER", &*linker)];
+        if !self.candidate.is_nightly() {
+            variables.insert(0, ("RUSTC_BOOTSTRAP", "1"));
+        }
+        output::program_with(&variables, &cargo)
     }
 
     /// `cargo clippy` of this toolchain. Cargo would look for `cargo-clippy` in its home first and find rustup's.
     pub(crate) fn clippy<'a>(&self, shell: &'a Shell) -> Result<Cmd<'a>> {
-        let program = self.candidate.cargo.with_file_name("cargo-clippy");
-        if !tools::is_program(&program) {
-            return Err(tools::missing(&format!("clippy for {}", self.candidate.rustc.display())));
-        }
+        let program = tools::program(&self.candidate.cargo.with_file_name("cargo-clippy"))
+            .ok_or_else(|| tools::missing(&format!("clippy for {}", self.candidate.rustc.display())))?;
         let command = shell.cmd(program).arg("clippy");
         Ok(self.prepared(command).env("CARGO", &self.candidate.cargo))
     }
@@ -97,8 +93,7 @@ impl Toolchain {
 
     fn prepared<'a>(&self, command: Cmd<'a>) -> Cmd<'a> {
         let mut command = checkout::without_cargo_environment(command).env("RUSTC", &self.candidate.rustc);
-        let rustdoc = self.candidate.rustc.with_file_name("rustdoc");
-        if tools::is_program(&rustdoc) {
+        if let Some(rustdoc) = tools::program(&self.candidate.rustc.with_file_name("rustdoc")) {
             command = command.env("RUSTDOC", rustdoc);
         }
         for target in ["I686_STAGES", "X86_64_KERNEL"] {
@@ -243,10 +238,8 @@ fn told_by_rustup(variable: &impl Fn(&str) -> Option<OsString>) -> Option<PathBu
 
 /// What there is in a toolchain's folder. `None` when there is none, or not a working one.
 fn examine(origin: Origin, sysroot: PathBuf, versions: &Versions) -> Option<Candidate> {
-    let [cargo, rustc] = ["cargo", "rustc"].map(|name| sysroot.join("bin").join(name));
-    if !tools::is_program(&cargo) || !tools::is_program(&rustc) {
-        return None;
-    }
+    let program = |name| tools::program(&sysroot.join("bin").join(name));
+    let (cargo, rustc) = (program("cargo")?, program("rustc")?);
     let version = versions.of(&rustc).ok()?;
     let has_source = sysroot.join("lib/rustlib/src/rust/library/core/Cargo.toml").exists();
     Some(Candidate { origin, cargo, rustc, sysroot, version, has_source })
@@ -272,9 +265,9 @@ fn system_sysroots() -> Vec<PathBuf> {
     let usual = ["/usr/local/bin", "/usr/bin"].map(PathBuf::from);
     let mut sysroots: Vec<PathBuf> = Vec::new();
     // Resolved, because /bin often is /usr/bin.
-    for folder in env::split_paths(&path).chain(usual).filter_map(|folder| folder.canonicalize().ok()) {
+    for folder in env::split_paths(&path).chain(usual).filter_map(|folder| dunce::canonicalize(folder).ok()) {
         let Some(sysroot) = folder.parent() else { continue };
-        let is_rustups = tools::is_program(&folder.join("rustup"));
+        let is_rustups = tools::program(&folder.join("rustup")).is_some();
         if folder.ends_with("bin") && sysroot.join("lib/rustlib").is_dir() && !is_rustups {
             sysroots.push(sysroot.to_owned());
         }
@@ -302,8 +295,7 @@ fn program_in(sysroot: &Path, name: &str) -> Option<PathBuf> {
         .join("lib/rustlib")
         .read_dir()
         .ok()?
-        .filter_map(|entry| Some(entry.ok()?.path().join("bin").join(name)))
-        .filter(|path| tools::is_program(path))
+        .filter_map(|entry| tools::program(&entry.ok()?.path().join("bin").join(name)))
         .collect();
     programs.sort();
     programs.into_iter().next()
@@ -320,8 +312,9 @@ pub(crate) fn program_of_any(shell: &Shell, name: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform;
+    use std::env::consts::EXE_SUFFIX;
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
 
     fn candidate(origin: Origin, version: &str, has_source: bool) -> Candidate {
         let sysroot = PathBuf::from(format!("/{origin:?}/{version}"));
@@ -385,10 +378,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let with_linker = |name: &str, version: &str| {
             let sysroot = folder.path().join(name);
-            let linker = sysroot.join("lib/rustlib/host/bin/rust-lld");
+            let linker = sysroot.join("lib/rustlib/host/bin").join(format!("rust-lld{EXE_SUFFIX}"));
             fs::create_dir_all(linker.parent().unwrap()).unwrap();
             fs::write(&linker, "").unwrap();
-            fs::set_permissions(&linker, fs::Permissions::from_mode(0o755)).unwrap();
+            platform::make_program(&linker).unwrap();
             (Candidate { sysroot, ..candidate(Origin::Rustup, version, false) }, linker)
         };
         let (old, _) = with_linker("old", "1.96.0");

@@ -6,7 +6,7 @@ use std::path::Path;
 /// How to write an image to a stick on a system, by Rust's name for it.
 pub(super) fn advice(system: &str, image: &Path) -> String {
     let image = image.display().to_string();
-    let file = output::shell_line([&*format!("if={image}")]);
+    let file = output::unix_line([&*format!("if={image}")]);
     let how = match system {
         "macos" => format!(
             "find the stick with `diskutil list external`, then\n  \

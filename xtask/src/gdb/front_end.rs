@@ -1,12 +1,12 @@
 //! `cargo xtask gdb --listen`: QEMU alone, and how other debuggers connect to it.
 
 use super::session::write_front_end_script;
-use super::{Options, build, machine, qemu_ended};
+use super::{Options, USUAL_NAMES, build, machine, qemu_ended};
 use crate::bare_metal::Profile;
 use crate::checkout::Checkout;
 use crate::guest::{Event, Guest};
 use crate::temporary::TemporaryFolder;
-use crate::{interrupt, output};
+use crate::{interrupt, output, platform, tools};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -138,6 +138,12 @@ fn script_name(address: SocketAddr) -> String {
     format!("script-{}", address.port())
 }
 
+/// What VS Code calls: gdb by its name where `PATH` has it.
+fn debugger() -> String {
+    let name = USUAL_NAMES.into_iter().find(|name| tools::find(name).is_some()).unwrap_or(USUAL_NAMES[0]);
+    tools::as_typed(name.into()).to_string_lossy().into_owned()
+}
+
 /// A configuration for cppdbg, which connects gdb by itself and sources our script then.
 fn vs_code(address: SocketAddr, script: &Path, kernel: &Path) -> Value {
     json!({
@@ -145,11 +151,11 @@ fn vs_code(address: SocketAddr, script: &Path, kernel: &Path) -> Value {
         "type": "cppdbg",
         "request": "launch",
         "MIMode": "gdb",
-        "miDebuggerPath": "gdb",
+        "miDebuggerPath": debugger(),
         "miDebuggerServerAddress": address.to_string(),
         "program": kernel.to_string_lossy(),
         "cwd": "${workspaceFolder}",
         "stopAtConnect": true,
-        "postRemoteConnectCommands": [{ "text": format!("source {}", script.display()) }],
+        "postRemoteConnectCommands": [{ "text": format!("source {}", platform::with_slashes(script)) }],
     })
 }

@@ -1,7 +1,7 @@
 //! The folder that QEMU, gdb and we share: the stub's socket, the script, and what the script has to know.
 
 use crate::bare_metal::read;
-use crate::qmp::escape_commas;
+use crate::platform::{self, Stub};
 use crate::temporary::TemporaryFolder;
 use anyhow::{Context, Result};
 use elf::ElfBytes;
@@ -50,36 +50,30 @@ impl<'a> Task<'a> {
 /// A session's folder, and what lies where in the guest.
 pub(super) struct Session {
     folder: TemporaryFolder,
+    stub: Stub,
     facts: Value,
 }
 
 impl Session {
     /// Makes the folder. The kernel's symbols come from `kernel`, or else from our own kernel.
     pub(super) fn new(elf_files: &Path, kernel: Option<&Path>) -> Result<Self> {
-        Ok(Self { folder: TemporaryFolder::new()?, facts: facts(elf_files, kernel)? })
+        let folder = TemporaryFolder::new()?;
+        let stub = platform::stub(folder.path())?;
+        Ok(Self { folder, stub, facts: facts(elf_files, kernel)? })
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// What makes QEMU wait for gdb on the socket.
-    pub(super) fn stub_arguments(&self) -> Result<[String; 5]> {
-        let socket = self.path(SOCKET);
-        let socket = escape_commas(socket.to_str().context("a temporary folder that is not UTF-8")?);
-        let device = format!("socket,path={socket},server=on,wait=off,id=gdb");
-        Ok(["-S".into(), "-chardev".into(), device, "-gdb".into(), "chardev:gdb".into()])
-    }
-
-    /// Whether QEMU has opened the socket.
-    pub(super) fn stub_listens(&self) -> bool {
-        self.path(SOCKET).exists()
+    /// What makes QEMU wait for gdb.
+    pub(super) fn stub_arguments(&self) -> Vec<String> {
+        [&["-S".to_owned()], &*self.stub.arguments].concat()
     }
 
     /// Writes the script and what it has to know; gives the file that gdb sources.
     pub(super) fn write_script(&self, task: &Task<'_>) -> Result<PathBuf> {
-        let socket = self.path(SOCKET);
-        write_script(self.folder.path(), &self.facts, &socket.to_string_lossy(), task)
+        write_script(self.folder.path(), &self.facts, &self.stub.target, task)
     }
 
     /// Keeps what the guest said on its serial line.
@@ -100,7 +94,6 @@ impl Session {
     }
 }
 
-const SOCKET: &str = "stub";
 const SERIAL: &str = "serial";
 const OUTCOME: &str = "outcome";
 const RECORDING: &str = "recording.json";
@@ -122,6 +115,10 @@ fn write_script(folder: &Path, facts: &Value, target: &str, task: &Task<'_>) -> 
     }
     let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let mut session = facts.clone();
+    for stage in ["stage1", "stage2", "kernel"] {
+        let elf = &mut session[stage]["elf"];
+        *elf = elf.as_str().map(|path| platform::with_slashes(Path::new(path))).into();
+    }
     session["target"] = target.into();
     session["serial"] = path(SERIAL).into();
     session["outcome"] = path(OUTCOME).into();

@@ -1,11 +1,10 @@
 //! Results appear whole or not at all: they are written beside their place, then renamed.
 
 use crate::checkout::Checkout;
-use crate::interrupt;
+use crate::{interrupt, platform};
 use anyhow::{Context, Result, ensure};
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Writes a file so that a failure, or Ctrl-C, leaves neither half a file nor a temporary one. A file that
@@ -18,9 +17,9 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         }
         let folder = folder_for(path)?;
         let _guard = interrupt::Guard::new();
-        // As an ordinary file: what the umask leaves of rw-rw-rw-.
-        let mut file =
-            tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
+        let mut builder = tempfile::Builder::new();
+        platform::as_ordinary_file(&mut builder);
+        let mut file = builder.tempfile_in(folder)?;
         write_sparsely(file.as_file_mut(), bytes)?;
         file.persist(path)?;
         Ok(())

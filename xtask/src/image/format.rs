@@ -115,7 +115,7 @@ impl Format {
         if self == Self::Vhd {
             file.set_len(vhd::disk_len(sectors.len() as u64))?;
         }
-        let mut command = Command::new(QEMU_IMG);
+        let mut command = Command::new(tools::find(QEMU_IMG).ok_or_else(|| tools::missing(QEMU_IMG))?);
         command.args(["convert", "-f", "raw", "-O", name, "-o", options]).arg(raw).arg(path);
         child::run(&mut command)?;
 

@@ -3,26 +3,26 @@
 
 use super::Workshop;
 use crate::strip::find_objcopy;
-use crate::{output, tools};
-use anyhow::{Result, anyhow};
+use crate::{output, platform, tools};
+use anyhow::{Result, anyhow, ensure};
 use llvm_tools::LlvmTools;
 use std::env;
 use std::ffi::OsStr;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Puts the crate into the workshop, and gives the lines of a Cargo.toml that take it in place of the usual one.
 pub(super) fn put(workshop: &Workshop<'_>) -> Result<String> {
+    ensure!(cfg!(unix), "it is built on Linux and macOS only");
     let folder = workshop.folder.join("llvm-tools");
     let programs = folder.join("programs");
     fs::create_dir_all(folder.join("src"))?;
     fs::create_dir(&programs)?;
     let objcopy = programs.join("llvm-objcopy");
     fs::write(&objcopy, with_our_libraries(&find_objcopy(workshop.shell)?))?;
-    fs::set_permissions(&objcopy, Permissions::from_mode(0o755))?;
+    platform::make_program(&objcopy)?;
     for [name, similar] in [["llvm-size", "size"], ["llvm-ar", "ar"]] {
-        symlink(find(name, similar)?, programs.join(name))?;
+        platform::link(&find(name, similar)?, &programs.join(name))?;
     }
     fs::write(folder.join("Cargo.toml"), MANIFEST)?;
     fs::write(folder.join("src/lib.rs"), format!("const PROGRAMS: &str = {programs:?};\n{SOURCE}"))?;
