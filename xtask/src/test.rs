@@ -8,6 +8,8 @@ mod boot;
 mod booted;
 mod cd;
 mod commands;
+#[cfg(unix)]
+mod commands_unix;
 mod damage_told;
 mod damaged;
 mod defects;
@@ -19,10 +21,12 @@ mod faults_bios;
 mod faults_disk;
 mod faults_image;
 mod faults_machine;
+#[cfg(target_os = "linux")]
 mod flash;
 mod foreign;
 mod formats;
 mod framebuffer;
+#[cfg(unix)]
 mod gdb;
 mod high_memory;
 mod http_server;
@@ -44,6 +48,8 @@ mod random;
 mod readme;
 mod run_folder;
 mod runner;
+#[cfg(unix)]
+mod stuck_port;
 mod symbols;
 mod timeline;
 
@@ -184,15 +190,20 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         faults_disk::tests(),
         faults_image::tests(),
         faults_machine::tests(),
+        #[cfg(unix)]
+        stuck_port::tests(),
         other_loaders::tests(),
         cd::tests(),
         partition::tests(),
         random::tests(options.flips.unwrap_or(if options.thorough { 1000 } else { 32 }), options.seed),
         commands::tests(),
+        #[cfg(unix)]
+        commands_unix::tests(),
         formats::tests(),
         inspect::tests(),
         damage_told::tests(),
         placement::tests(),
+        #[cfg(target_os = "linux")]
         flash::tests(),
         bench::tests(),
         timeline::tests(),
@@ -200,6 +211,7 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         runner::tests(),
         new::tests(),
         migrated::tests(),
+        #[cfg(unix)]
         gdb::tests(),
         page::tests(),
     ];

@@ -19,7 +19,7 @@ use layout::{
 };
 use odd_bios::Manners;
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use xshell::{Shell, cmd};
 
@@ -127,9 +127,10 @@ fn disk(scene: &Scene, image: &DiskImage, lba: u32) -> Result<PathBuf> {
     let sectors = u32::try_from(image.bytes().len())? / SECTOR_LEN;
     let sector = boot_sector(scene, &[Entry { lba, ..Entry::ACTIVE }.bytes(sectors)]);
     let path = scene.folder().join("disk.img");
-    let file = File::create(&path)?;
-    file.write_all_at(&sector, 0)?;
-    file.write_all_at(image.bytes(), u64::from(lba) * u64::from(SECTOR_LEN))?;
+    let mut file = File::create(&path)?;
+    file.write_all(&sector)?;
+    file.seek(SeekFrom::Start(u64::from(lba) * u64::from(SECTOR_LEN)))?;
+    file.write_all(image.bytes())?;
     // To whole cylinders, of which some BIOSes keep the last one for themselves.
     let sectors = (u64::from(lba) + u64::from(sectors)).next_multiple_of(16 * 63) + 16 * 63;
     file.set_len(sectors * u64::from(SECTOR_LEN))?;
@@ -241,8 +242,8 @@ fn by_grub(scene: &Scene) -> Result<()> {
     sector[PARTITION_TABLE_OFFSET as usize..][..table.len()].copy_from_slice(&table);
     let core = read(&core)?;
     ensure!(core.len() < ((FIRST_LBA - 1) * SECTOR_LEN) as usize, "GRUB reaches the first partition");
-    let file = File::options().write(true).open(&disk).context("the disk")?;
-    file.write_all_at(&sector, 0)?;
-    file.write_all_at(&core, SECTOR_LEN.into())?;
+    let mut file = File::options().write(true).open(&disk).context("the disk")?;
+    file.write_all(&sector)?;
+    file.write_all(&core)?;
     Booted::start(Machine { image: disk, ..Machine::default() })?.says("Hello World!")
 }

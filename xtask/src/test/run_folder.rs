@@ -5,6 +5,7 @@
 use crate::interrupt;
 use anyhow::Result;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// How the folder's name begins: with what trips up those who put paths into options of QEMU, and into shells. So every
@@ -27,13 +28,14 @@ impl RunFolder {
         turn.lock()?;
         for entry in parent.read_dir()? {
             let path = entry?.path();
-            if path.is_dir() && File::open(&path)?.try_lock().is_ok() {
+            if path.is_dir() && open_lock(&path)?.try_lock().is_ok() {
                 // What cannot be removed, be it another user's, is in nobody's way.
-                let _ = fs::remove_dir_all(path);
+                let _ = fs::remove_dir_all(&path);
+                remove_lock(&path);
             }
         }
         let path = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?.keep();
-        let lock = File::open(&path)?;
+        let lock = open_lock(&path)?;
         lock.lock()?;
         Ok(Self { path, _lock: lock })
     }
@@ -48,7 +50,24 @@ impl Drop for RunFolder {
         // Nobody is left to tell. Tests that passed have removed their folders; what the others left keeps this one.
         let _ =
             if interrupt::happened() { fs::remove_dir_all(&self.path) } else { fs::remove_dir(&self.path) };
+        remove_lock(&self.path);
     }
+}
+
+/// What is locked for a folder: itself; on Windows, where only files are locked, one beside it.
+fn open_lock(folder: &Path) -> io::Result<File> {
+    if cfg!(windows) { File::create(lock_beside(folder)) } else { File::open(folder) }
+}
+
+fn remove_lock(folder: &Path) {
+    if cfg!(windows) {
+        // The next run tries it again.
+        let _ = fs::remove_file(lock_beside(folder));
+    }
+}
+
+fn lock_beside(folder: &Path) -> PathBuf {
+    folder.with_added_extension("lock")
 }
 
 #[cfg(test)]

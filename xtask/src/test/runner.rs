@@ -1,7 +1,7 @@
 //! `cargo xtask runner` in projects of others: their settings, their tests, and what is refused.
 
 use super::Test;
-use super::commands::{succeed, write_program};
+use super::commands::{lack_of_shell, succeed, write_program};
 use super::parts::Scene;
 use crate::{child, guest, output};
 use anyhow::{Result, ensure};
@@ -14,11 +14,11 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("runner::test_that_passes", test_that_passes),
         Test::new("runner::test_that_fails", test_that_fails),
         Test::new("runner::test_that_never_ends", test_that_never_ends),
-        Test::new("runner::test_that_resets_the_machine", test_that_resets_the_machine),
+        Test::new("runner::test_that_resets_the_machine", test_that_resets_the_machine).needs(lack_of_shell),
         Test::new("runner::settings_of_ours", settings_of_ours),
         Test::new("runner::settings_of_bootimage_and_bootloader", settings_of_bootimage_and_bootloader),
         Test::new("runner::settings_of_the_package_that_cargo_runs", settings_of_the_package_that_cargo_runs),
-        Test::new("runner::another_run_command", another_run_command),
+        Test::new("runner::another_run_command", another_run_command).needs(lack_of_shell),
         Test::new("runner::what_does_not_fit_is_refused", what_does_not_fit_is_refused),
         Test::new("runner::original_bootloader_is_refused", original_bootloader_is_refused),
         Test::new("runner::each_kernel_has_an_image_of_its_own", each_kernel_has_an_image_of_its_own),
