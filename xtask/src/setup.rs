@@ -3,17 +3,18 @@
 //! 1. What is missing is found by looking for it the way the other subcommands do.
 //! 2. rustup brings what is a part of Rust, where there is a rustup, it may download (`RUSTUP_AUTO_INSTALL` is not 0)
 //!    and it can.
-//! 3. The distribution's packages bring the rest. A browser, which it may not have and tests alone need, comes last; without
-//!    it, its tests are left out.
+//! 3. The distribution's packages bring the rest; Homebrew's on macOS, winget's and MSYS2's on Windows. A browser, which they
+//!    may not have and tests alone need, comes last; without it, its tests are left out.
 //!
 //! Each command is printed before it runs; with `--dry-run` it is only printed.
 
 use crate::browser;
 use crate::grub::Grub;
 use crate::image::QEMU_IMG;
+use crate::lint::DLLTOOL;
 use crate::strip::find_objcopy;
 use crate::toolchain::Toolchain;
-use crate::{checkout, child, guest, interrupt, output, tools};
+use crate::{checkout, child, gdb, guest, interrupt, output, platform, tools};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::env;
@@ -23,8 +24,8 @@ use xshell::{Shell, cmd};
 /// Install what the other commands need.
 ///
 /// Rust's parts come from rustup where it can download, everything else (and Rust's parts where it cannot) from the
-/// distribution's packages, with sudo for those who are not root. Each command is printed before it runs. Does nothing
-/// when everything is there.
+/// distribution's packages, with sudo for those who are not root; on macOS from Homebrew, on Windows by winget. Each
+/// command is printed before it runs. Does nothing when everything is there.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -76,6 +77,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
                 output::note(&format!("{error:#}; going on without, which leaves out tests"));
             }
         }
+    } else if let Some(where_from) = missing_manager(env::consts::OS) {
+        output::note(&format!("{where_from}: it brings what is missing"));
     }
     if options.dry_run {
         return Ok(ExitCode::SUCCESS);
@@ -117,6 +120,7 @@ enum Lack {
     Xorriso,
     Grub,
     Browser,
+    Dlltool,
 }
 
 impl Lack {
@@ -134,6 +138,7 @@ impl Lack {
             Self::Xorriso => "xorriso",
             Self::Grub => "GRUB for BIOS machines",
             Self::Browser => "Chromium, or its variant without windows",
+            Self::Dlltool => "dlltool of MinGW-w64, with which `cargo xtask lint --system windows` compiles",
         }
     }
 
@@ -174,12 +179,14 @@ fn look(shell: &Shell) -> Result<Vec<Lack>> {
     need(find_objcopy(shell).is_ok(), Lack::Objcopy);
     need(tools::find(guest::program()).is_some(), Lack::Qemu);
     need(tools::find(QEMU_IMG).is_some(), Lack::QemuImg);
-    need(tools::find("gdb").is_some(), Lack::Gdb);
-    need(has_bochs(shell), Lack::Bochs);
-    need(tools::find("xorriso").is_some(), Lack::Xorriso);
-    // Elsewhere it is in no package of its own, and its tests are left out.
-    need(Grub::find().is_ok() || tools::find("apt-get").is_none(), Lack::Grub);
-    need(browser::find().is_some(), Lack::Browser);
+    need(gdb::find_usual().is_some(), Lack::Gdb);
+    // What nobody brings to a system is not asked for, and its tests are left out.
+    need(has_bochs(shell) || cfg!(windows), Lack::Bochs);
+    need(tools::find("xorriso").is_some() || cfg!(windows), Lack::Xorriso);
+    let is_debian = tools::find("apt-get").is_some();
+    need(Grub::find().is_ok() || !is_debian, Lack::Grub);
+    need(tools::find(DLLTOOL).is_some() || !is_debian, Lack::Dlltool);
+    need(browser::find().is_some() || cfg!(windows), Lack::Browser);
     interrupt::check()?;
     Ok(lacks)
 }
@@ -208,10 +215,7 @@ struct Machine {
 
 fn machine() -> Machine {
     let set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
-    Machine {
-        is_root: rustix::process::geteuid().is_root(),
-        has_display: set("DISPLAY") || set("WAYLAND_DISPLAY"),
-    }
+    Machine { is_root: platform::is_root(), has_display: set("DISPLAY") || set("WAYLAND_DISPLAY") }
 }
 
 /// A distribution's package manager.
@@ -221,13 +225,17 @@ enum Manager {
     Dnf,
     Pacman,
     Brew,
+    Winget,
 }
 
 impl Manager {
     fn find() -> Option<Self> {
-        [("apt-get", Self::Apt), ("dnf", Self::Dnf), ("pacman", Self::Pacman), ("brew", Self::Brew)]
-            .into_iter()
-            .find_map(|(program, manager)| tools::find(program).map(|_| manager))
+        // On Windows, pacman is that of MSYS2, which has no programs for Windows' own shells.
+        let unix =
+            [("apt-get", Self::Apt), ("dnf", Self::Dnf), ("pacman", Self::Pacman), ("brew", Self::Brew)];
+        let windows = [("winget", Self::Winget)];
+        let managers = if cfg!(windows) { &windows[..] } else { &unix };
+        managers.iter().find_map(|&(program, manager)| tools::find(program).map(|_| manager))
     }
 
     /// The commands that bring what is missing; none when this manager has no package for any of it.
@@ -236,6 +244,9 @@ impl Manager {
         packages.dedup();
         if packages.is_empty() {
             return Vec::new();
+        }
+        if self == Self::Winget {
+            return winget_commands(&packages);
         }
         let sudo = if machine.is_root || self == Self::Brew { "" } else { "sudo " };
         let commands: &[&str] = match self {
@@ -246,6 +257,7 @@ impl Manager {
             Self::Dnf => &["dnf install --assumeyes"],
             Self::Pacman => &["pacman --sync --needed --noconfirm"],
             Self::Brew => &["brew install"],
+            Self::Winget => &[],
         };
         let mut commands: Vec<Vec<String>> =
             commands.iter().map(|command| words(&format!("{sudo}{command}"))).collect();
@@ -280,10 +292,18 @@ impl Manager {
             // Not in Arch's own repositories.
             (Self::Pacman, Lack::Bochs) => vec![],
             (Self::Pacman, Lack::Xorriso) => vec!["libisoburn"],
-            (Self::Dnf | Self::Pacman | Self::Brew, Lack::Grub) => vec![],
             (Self::Pacman, Lack::Browser) => vec!["chromium"],
             // An application there, which people install by other means.
             (Self::Brew, Lack::Browser) => vec![],
+            // The one named gdb does not run on each Mac.
+            (Self::Brew, Lack::Gdb) => vec!["x86_64-elf-gdb"],
+            (Self::Winget, Lack::Qemu | Lack::QemuImg) => vec!["SoftwareFreedomConservancy.QEMU"],
+            // gdb is a package of its pacman.
+            (Self::Winget, Lack::Gdb) => vec![MSYS2],
+            (Self::Winget, Lack::Linker | Lack::Objcopy) => vec!["LLVM.LLVM"],
+            (Self::Winget, _) => vec![],
+            (Self::Apt, Lack::Dlltool) => vec!["binutils-mingw-w64-x86-64"],
+            (Self::Dnf | Self::Pacman | Self::Brew, Lack::Grub | Lack::Dlltool) => vec![],
             (_, Lack::Qemu) => vec!["qemu-system-x86"],
             (_, Lack::QemuImg) => vec!["qemu-img"],
             (_, Lack::Gdb) => vec!["gdb"],
@@ -291,6 +311,31 @@ impl Manager {
             (_, Lack::Linker) => vec!["lld"],
             (_, Lack::Objcopy) => vec!["llvm"],
         }
+    }
+}
+
+const MSYS2: &str = "MSYS2.MSYS2";
+const MSYS2_GDB: &str = "mingw-w64-ucrt-x86_64-gdb";
+
+/// winget's commands, and MSYS2's for what is in there.
+fn winget_commands(packages: &[&str]) -> Vec<Vec<String>> {
+    const WINGET: &str = "winget install --exact --accept-package-agreements --accept-source-agreements --id";
+    const PACMAN: &str = r"C:\msys64\usr\bin\pacman.exe";
+    // winget counts it as a failure when there is nothing for it to do.
+    let brought = packages.iter().filter(|&&package| package != MSYS2 || tools::find(PACMAN).is_none());
+    let mut commands: Vec<_> = brought.map(|package| words(&format!("{WINGET} {package}"))).collect();
+    if packages.contains(&MSYS2) {
+        commands.push(words(&format!("{PACMAN} --sync --refresh --needed --noconfirm {MSYS2_GDB}")));
+    }
+    commands
+}
+
+/// A system's package manager, by Rust's name for the system, where it does not come with one.
+fn missing_manager(system: &str) -> Option<&'static str> {
+    match system {
+        "macos" => Some("brew not found; install Homebrew (https://brew.sh)"),
+        "windows" => Some("winget not found; install \"App Installer\" from the Microsoft Store"),
+        _ => None,
     }
 }
 
@@ -303,7 +348,8 @@ fn perform(shell: &Shell, options: &Options, command: &[String]) -> Result<()> {
     interrupt::check()?;
     let (program, arguments) = command.split_first().context("an empty command")?;
     if tools::find(program).is_none() {
-        bail!("{program} not found: run the command above as root");
+        let way_out = if program == "sudo" { "run the command above as root" } else { "install it first" };
+        bail!("{program} not found: {way_out}");
     }
     child::run_on_terminal(&mut cmd!(shell, "{program} {arguments...}").into())
 }
@@ -349,5 +395,16 @@ mod tests {
         let root = Machine { is_root: true, has_display: false };
         assert!(lines(Manager::Pacman, &[Lack::Bochs], &root).is_empty());
         assert!(lines(Manager::Brew, &[Lack::Browser], &root).is_empty());
+        assert!(lines(Manager::Winget, &[Lack::Bochs, Lack::Grub], &root).is_empty());
+    }
+
+    #[test]
+    fn windows_gets_each_package_by_a_command_and_gdb_from_msys2() {
+        let lacks = [Lack::Qemu, Lack::QemuImg, Lack::Gdb];
+        let found = lines(Manager::Winget, &lacks, &Machine::default());
+        let ends =
+            [" --id SoftwareFreedomConservancy.QEMU", " --id MSYS2.MSYS2", " mingw-w64-ucrt-x86_64-gdb"];
+        assert_eq!(found.len(), ends.len(), "{found:?}");
+        assert!(found.iter().zip(ends).all(|(line, end)| line.ends_with(end)), "{found:?}");
     }
 }
