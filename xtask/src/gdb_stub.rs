@@ -3,11 +3,10 @@
 //! Source: the manual of gdb, appendix E (remote serial protocol). A packet is `$TEXT#SUM`, with the sum of the text's bytes
 //! in hexadecimal; who gets it answers with `+`.
 
-use crate::qmp::escape_commas;
+use crate::platform::{self, Stream};
 use anyhow::{Context, Result, bail, ensure};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The stub answers at once unless the machine is overloaded.
@@ -15,23 +14,22 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where QEMU is going to connect to.
 pub(crate) struct Listener {
-    path: PathBuf,
-    listener: UnixListener,
+    /// As QEMU connects to it.
+    device: String,
+    listener: platform::Listener,
 }
 
 impl Listener {
     /// Makes a socket in a folder. Start QEMU with [`Self::arguments`] next.
     pub(crate) fn new(folder: &Path) -> Result<Self> {
-        let path = folder.join("stub");
-        let listener =
-            UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
+        let (listener, device) = platform::listen(folder, "stub")?;
         listener.set_nonblocking(true)?;
-        Ok(Self { path, listener })
+        Ok(Self { device, listener })
     }
 
     /// What lets QEMU connect, and wait for [`Stub::go_on`] before the guest's first instruction.
     pub(crate) fn arguments(&self) -> [String; 5] {
-        let device = format!("socket,path={},id=stub", escape_commas(&self.path.to_string_lossy()));
+        let device = format!("{},id=stub", self.device);
         ["-S".into(), "-chardev".into(), device, "-gdb".into(), "chardev:stub".into()]
     }
 
@@ -53,7 +51,7 @@ impl Listener {
 
 /// The connection.
 pub(crate) struct Stub {
-    connection: UnixStream,
+    connection: Stream,
     /// What has come of the next packets.
     received: Vec<u8>,
     /// Since when the guest runs; none while it stands still.

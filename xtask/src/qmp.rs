@@ -14,7 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where QEMU is going to connect to, then the connection.
 pub(crate) struct Qmp {
-    address: String,
+    /// As QEMU connects to it.
+    device: String,
     listener: Listener,
     connection: Option<BufReader<Stream>>,
 }
@@ -22,13 +23,14 @@ pub(crate) struct Qmp {
 impl Qmp {
     /// Makes a socket in a folder. Start QEMU with [`Self::arguments`] next.
     pub(crate) fn listen(folder: &Path) -> Result<Self> {
-        let (listener, address) = platform::listen(folder)?;
-        Ok(Self { address, listener, connection: None })
+        let (listener, device) = platform::listen(folder, "qmp")?;
+        Ok(Self { device, listener, connection: None })
     }
 
     /// What lets QEMU connect.
-    pub(crate) fn arguments(&self) -> [String; 2] {
-        ["-qmp".to_owned(), self.address.clone()]
+    pub(crate) fn arguments(&self) -> [String; 4] {
+        let device = format!("{},id=qmp", self.device);
+        ["-chardev".into(), device, "-qmp".into(), "chardev:qmp".into()]
     }
 
     /// Writes a picture of the screen, as `png` or `ppm`.

@@ -6,8 +6,7 @@ use crate::{child, tools};
 use anyhow::{Context, Result, ensure};
 use loader::checksum::crc32;
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::Command;
 
@@ -57,7 +56,9 @@ impl Bytes {
         match self {
             Self::File(file, _) => {
                 let mut bytes = vec![0; len];
-                file.read_exact_at(&mut bytes, offset)?;
+                let mut file: &File = file;
+                file.seek(SeekFrom::Start(offset))?;
+                file.read_exact(&mut bytes)?;
                 Ok(bytes)
             }
             Self::Unpacked(disk, _) => disk.read(offset, len as u64),

@@ -116,11 +116,11 @@ pub(crate) type Listener = UnixListener;
 /// A connection with it.
 pub(crate) type Stream = UnixStream;
 
-/// Listens, and gives the address as QEMU's `-qmp` takes it. What it takes lies in `folder`.
-pub(crate) fn listen(folder: &Path) -> Result<(Listener, String)> {
-    let path = folder.join("qmp");
+/// Listens, and gives what QEMU's `-chardev` takes to connect: a socket of this name in `folder`.
+pub(crate) fn listen(folder: &Path, name: &str) -> Result<(Listener, String)> {
+    let path = folder.join(name);
     let listener = Listener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
-    Ok((listener, format!("unix:{}", escape_commas(&path.to_string_lossy()))))
+    Ok((listener, format!("socket,path={}", escape_commas(&path.to_string_lossy()))))
 }
 
 /// Where QEMU and gdb meet: a socket in `folder`.

@@ -115,16 +115,16 @@ pub(crate) type Listener = TcpListener;
 /// A connection with it.
 pub(crate) type Stream = TcpStream;
 
-/// Listens where nobody else does, and gives the address as QEMU's `-qmp` takes it.
-pub(crate) fn listen(_: &Path) -> Result<(Listener, String)> {
+/// Listens where nobody else does, and gives what QEMU's `-chardev` takes to connect.
+pub(crate) fn listen(_: &Path, _: &str) -> Result<(Listener, String)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on 127.0.0.1")?;
-    let address = listener.local_addr()?;
-    Ok((listener, format!("tcp:{address}")))
+    let port = listener.local_addr()?.port();
+    Ok((listener, format!("socket,host={},port={port}", Ipv4Addr::LOCALHOST)))
 }
 
 /// Where QEMU and gdb meet: a port that nobody listens on. gdb cannot wait for QEMU, so that QEMU has to open it.
 pub(crate) fn stub(folder: &Path) -> Result<Stub> {
-    let (listener, _) = listen(folder)?;
+    let (listener, _) = listen(folder, "stub")?;
     let target = listener.local_addr()?.to_string();
     Ok(Stub { arguments: vec!["-gdb".to_owned(), format!("tcp:{target}")], target })
 }
