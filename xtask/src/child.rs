@@ -68,7 +68,8 @@ impl Running {
 
     /// The same for one that is talked to by its standard input and output.
     pub(crate) fn start_to_talk(command: &mut Command) -> Result<Self> {
-        let mut running = Self::spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0))?;
+        let mut running =
+            Self::spawn(platform::lead_a_group(command.stdin(Stdio::piped()).stdout(Stdio::piped())))?;
         running.guard.watch_group(&running.child);
         Ok(running)
     }

@@ -7,6 +7,7 @@
 mod bare_metal;
 mod bench;
 mod bochs;
+#[cfg(unix)]
 mod browser;
 mod checkout;
 mod child;

@@ -38,6 +38,7 @@ mod multiboot;
 mod network;
 mod new;
 mod other_loaders;
+#[cfg(unix)]
 mod page;
 mod partition;
 mod parts;
@@ -213,6 +214,7 @@ fn trials(parts: Option<&Arc<Parts>>, options: &Options) -> Vec<Trial> {
         migrated::tests(),
         #[cfg(unix)]
         gdb::tests(),
+        #[cfg(unix)]
         page::tests(),
     ];
     let trial = |Test { name, is_slow, lack, run }: Test| {

@@ -46,7 +46,7 @@ impl FromStr for FramebufferChoice {
         if text == "text" {
             return Ok(Self::Text);
         }
-        let numbers: Result<Vec<u16>, _> = text.split('x').map(str::parse).collect();
+        let numbers: Result<Vec<u16>, _> = text.split('x').map(str::parse::<u16>).collect();
         let wish = match numbers.as_deref() {
             Ok(&[width, height]) => FramebufferWish::at_least(width, height),
             Ok(&[width, height, bits @ (24 | 32)]) => FramebufferWish {
