@@ -229,6 +229,7 @@ impl Builder<'_> {
     }
 
     /// The boot stages, or those to step through, without line tables of their assembly. The next build has them again.
+    #[cfg(unix)]
     pub(crate) fn stages_without_line_tables(&self, for_gdb: bool) -> Result<StageFiles> {
         let (package, folder) = stage2_package(for_gdb);
         self.both_stages_with(package, folder, |command| command.env("WITHOUT_LINE_TABLE", "1"))

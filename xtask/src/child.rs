@@ -67,6 +67,7 @@ impl Running {
     }
 
     /// The same for one that is talked to by its standard input and output.
+    #[cfg(unix)]
     pub(crate) fn start_to_talk(command: &mut Command) -> Result<Self> {
         let mut running =
             Self::spawn(platform::lead_a_group(command.stdin(Stdio::piped()).stdout(Stdio::piped())))?;
