@@ -1,27 +1,23 @@
 //! `cargo xtask gdb`: the tour, a person's session on a terminal, what it says of bad input, and what it leaves behind.
 
+mod front_ends;
+mod kernels;
 mod lines;
+mod machine;
+mod terminal;
 
 use super::Test;
 use super::parts::Scene;
-use crate::child::{self, Running};
-use crate::interrupt;
+use crate::child;
 use anyhow::{Context, Result, bail, ensure};
-use pty_process::Size;
-use pty_process::blocking::{Command as TerminalCommand, Pty, open};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
-
-/// No answer takes this long, not even the first, before which everything is built.
-const BOUND: Duration = Duration::from_secs(300);
+use std::process::Command;
+use std::time::Duration;
+use terminal::{PROMPT, Terminal, wait};
 
 /// How long a person lets the guest run before stopping it.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -36,15 +32,15 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("gdb::variables_in_32_bit_mode", variables_in_32_bit_mode),
         Test::new("gdb::window_to_high_memory", window_to_high_memory),
         Test::new("gdb::kernel_source", kernel_source),
-        Test::new("gdb::memory", memory),
         Test::new("gdb::control_c_stops_the_guest", control_c_stops_the_guest),
         Test::new("gdb::guest_that_ends", guest_that_ends),
         Test::new("gdb::closed_terminal", closed_terminal),
-        Test::new("gdb::foreign_kernel", foreign_kernel),
-        Test::new("gdb::listen", listen),
         Test::new("gdb::bad_input", bad_input),
     ];
     tests.extend(lines::tests());
+    tests.extend(machine::tests());
+    tests.extend(kernels::tests());
+    tests.extend(front_ends::tests());
     tests
 }
 
@@ -210,27 +206,6 @@ fn kernel_source(scene: &Scene) -> Result<()> {
     session.quit()
 }
 
-fn memory(scene: &Scene) -> Result<()> {
-    let mut session = Terminal::start(scene, &["--cmdline", "from the test"])?;
-    session.say("e820", &["stage2 is not in memory"])?;
-    session.say("boot-info", &["no boot info yet"])?;
-    session.say("pages 0xb8000", &["Paging is off"])?;
-    session.say("stage2", &["stage2_entry"])?;
-    session.say("e820", &["not been fetched yet"])?;
-    session.say("kernel", &["kernel  _start"])?;
-    session.say("e820", &["Reported", "639 KiB  usable", "regions", "reserved", "usable"])?;
-    session.say(
-        "boot-info",
-        &["BootInfo at 0xffffff00", "memory_regions", "r-x", "'from the test'", "boot_drive"],
-    )?;
-    session
-        .say("pages 0xb8000", &["PML4  [  0]", "PT ", "is physical 0xb8000", "read, write; supervisor"])?;
-    session.say("pages $rip", &["PML4  [511]", "read, execute; supervisor"])?;
-    session.say("pages 0", &["not present", "0x0 is not mapped"])?;
-    session.say("serial", &["jump to 0xffffffff8"])?;
-    session.quit()
-}
-
 /// Ctrl-C is for the guest, not for us.
 fn control_c_stops_the_guest(scene: &Scene) -> Result<()> {
     let mut session = Terminal::start(scene, &[])?;
@@ -264,48 +239,6 @@ fn closed_terminal(scene: &Scene) -> Result<()> {
     let mut session = Terminal::start(scene, &[])?;
     kill_process(Pid::from_child(&session.xtask), Signal::HUP)?;
     let status = wait(&mut session.xtask)?;
-    ensure!(status.code() == Some(130), "{status}");
-    leaves_nothing(scene)
-}
-
-/// A kernel that knows nothing of Doorstep, linked without a script of ours.
-fn foreign_kernel(scene: &Scene) -> Result<()> {
-    let kernel = scene.parts.foreign_kernels.join("foreign-kernel");
-    let mut command = gdb(scene);
-    command.arg("--kernel").arg(kernel);
-    let mut session = Terminal::start_with(scene, command)?;
-    session.say("kernel", &["LONG 64-bit", "kernel  _start"])?;
-    session.say("boot-info", &["BootInfo at 0xffff", "kernel_segments", "r-x"])?;
-    session.say("pages $rip", &["read, execute"])?;
-    session.quit()
-}
-
-/// Another gdb connects, with the script that was named.
-fn listen(scene: &Scene) -> Result<()> {
-    let mut xtask = Running::start(gdb(scene).args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()))?;
-    let mut lines = BufReader::new(xtask.child.stdout.take().context("no output")?).lines();
-    let mut next = |start: &str| -> Result<String> {
-        for line in lines.by_ref() {
-            if let Some(rest) = line?.trim_start().strip_prefix(start) {
-                return Ok(rest.to_owned());
-            }
-        }
-        bail!("no line that starts with {start:?}")
-    };
-    next("QEMU waits on 127.0.0.1:")?;
-    let script = next("gdb -q -x ")?;
-    // Another session, such as one of another run of this test, has another address.
-    ensure!(script.starts_with(&*temporary(scene).to_string_lossy()), "not a script of its own: {script}");
-    next("\"miDebuggerServerAddress\": \"127.0.0.1:")?;
-    let arguments = ["-q", "-nx", "-batch", "-x", script.trim(), "-ex", "next-switch", "-ex", "kernel"];
-    let output = child::output(Command::new("gdb").args(arguments))?;
-    let told = String::from_utf8_lossy(&output.stdout);
-    in_order(
-        &told,
-        &["REAL 16-bit", "stage1_entry", "<stage2_entry_set_pe>", "LONG 64-bit", "kernel  _start"],
-    )?;
-    kill_process(Pid::from_child(&xtask.child), Signal::INT)?;
-    let status = xtask.end()?;
     ensure!(status.code() == Some(130), "{status}");
     leaves_nothing(scene)
 }
@@ -394,116 +327,4 @@ fn in_order(told: &str, texts: &[&str]) -> Result<()> {
             .with_context(|| format!("no {text:?} in its place: {told}"))
     })?;
     Ok(())
-}
-
-const PROMPT: &str = "(gdb) ";
-
-/// `cargo xtask gdb` on a terminal, as a person uses it.
-struct Terminal<'a> {
-    scene: &'a Scene,
-    pty: Arc<Pty>,
-    xtask: Child,
-    output: Receiver<Vec<u8>>,
-    /// Everything that was on the terminal.
-    transcript: String,
-    /// How much of it has been waited for.
-    seen: usize,
-}
-
-impl<'a> Terminal<'a> {
-    /// Starts it, and waits for the first prompt.
-    fn start(scene: &'a Scene, options: &[&str]) -> Result<Self> {
-        let mut command = gdb(scene);
-        command.args(options);
-        Self::start_with(scene, command)
-    }
-
-    fn start_with(scene: &'a Scene, mut command: Command) -> Result<Self> {
-        let (pty, end) = open()?;
-        pty.resize(Size::new(50, 300))?;
-        // No escape sequences between the words.
-        command.env("TERM", "dumb");
-        let xtask = TerminalCommand::from(command).spawn(end)?;
-        let pty = Arc::new(pty);
-        let reader = Arc::clone(&pty);
-        let (sender, output) = channel();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(len @ 1..) = (&*reader).read(&mut buffer) {
-                if sender.send(buffer[..len].to_vec()).is_err() {
-                    break;
-                }
-            }
-        });
-        let mut terminal = Self { scene, pty, xtask, output, transcript: String::new(), seen: 0 };
-        terminal.wait_for(PROMPT)?;
-        Ok(terminal)
-    }
-
-    /// Gives gdb a command, and takes what it answers: these texts, in this order.
-    fn say(&mut self, command: &str, expected: &[&str]) -> Result<String> {
-        self.write(&format!("{command}\n"))?;
-        // The terminal repeats what is typed; an answer cannot be mistaken for it.
-        self.wait_for("\n")?;
-        let answer = self.wait_for(PROMPT)?;
-        in_order(&answer, expected).with_context(|| format!("(gdb) {command}\n{answer}"))?;
-        Ok(answer)
-    }
-
-    fn write(&self, text: &str) -> Result<()> {
-        Ok((&*self.pty).write_all(text.as_bytes())?)
-    }
-
-    /// Waits for a text, and gives what came before it since the last wait.
-    fn wait_for(&mut self, text: &str) -> Result<String> {
-        self.wait_until(text, Instant::now() + BOUND)
-    }
-
-    fn wait_until(&mut self, text: &str, deadline: Instant) -> Result<String> {
-        loop {
-            interrupt::check()?;
-            if let Some(position) = self.transcript[self.seen..].find(text) {
-                let found = self.transcript[self.seen..self.seen + position].to_owned();
-                self.seen += position + text.len();
-                return Ok(found);
-            }
-            match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(bytes) => self.transcript += &String::from_utf8_lossy(&bytes).replace('\r', ""),
-                Err(RecvTimeoutError::Timeout) => bail!("no {text:?} on the terminal: {}", self.transcript),
-                Err(RecvTimeoutError::Disconnected) => bail!("ended before {text:?}: {}", self.transcript),
-            }
-        }
-    }
-
-    /// Ends the session the ordinary way: nothing is left of it.
-    fn quit(mut self) -> Result<()> {
-        self.write("quit\n")?;
-        let status = wait(&mut self.xtask)?;
-        ensure!(status.success(), "{status}\n{}", self.transcript);
-        leaves_nothing(self.scene)
-    }
-}
-
-impl Drop for Terminal<'_> {
-    fn drop(&mut self) {
-        // A test that failed ends its session as a closed terminal would.
-        if matches!(self.xtask.try_wait(), Ok(None)) {
-            let _ = kill_process(Pid::from_child(&self.xtask), Signal::HUP);
-            let _ = wait(&mut self.xtask);
-        }
-    }
-}
-
-fn wait(child: &mut Child) -> Result<ExitStatus> {
-    let deadline = Instant::now() + BOUND;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
-        }
-        if Instant::now() >= deadline {
-            child.kill()?;
-            bail!("it does not end");
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
