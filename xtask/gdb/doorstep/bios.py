@@ -110,7 +110,9 @@ def _vector_of_bios_call(state):
     real mode reaches with SS = 0.
     """
     handler, vector = (
-        cpu.read_physical_number(state.get("SP") + places.address_of(f"bios_call_{name}_at_interrupt"), 4)
+        cpu.read_physical_number(
+            state.get("SP") + places.address_of(f"bios_call_{name}_at_interrupt"), 4
+        )
         for name in ["handler", "vector"]
     )
     if vector < 256 and cpu.read_physical_number(4 * vector, 4) == handler:

@@ -35,9 +35,35 @@ MILESTONES = [
 ]
 
 
+def find(root=None):
+    """The boot info that stage2 has made, as a value of gdb's: under stage2's page tables, or
+    those at `root`. None where there is none, or none any more.
+    """
+    hand_off = hand_off_state()
+    try:
+        root = root or hand_off["root_addr"]
+        info = _typed(root, hand_off["boot_info_addr"], "boot_info::BootInfo")
+    except gdb.error:
+        return None
+    return info if int(info["magic"]) == MAGIC else None
+
+
+def ranges(info):
+    """What the loader has put into the kernel's address space besides the kernel and the window
+    to physical memory: a name, the first address and the one behind it.
+    """
+    parts, start = info["parts"], hand_off_state()["boot_info_addr"]
+    stack = parts["stack"]
+    yield "boot info", start, start + int(info["len"])
+    yield "stack", int(stack["bottom_addr"]), int(stack["top_addr"])
+    for name in ["ramdisk", "symbols", "framebuffer"]:
+        if address := int(parts[name]["addr"]):
+            yield name, address, address + 1
+
+
 def show(state, address=None):
     """Prints the boot info at an address, or the one that stage2 has made."""
-    hand_off = _hand_off_state()
+    hand_off = hand_off_state()
     root = state.control["CR3"] if state.has("CR0", "PG") else hand_off["root_addr"]
     if address is None:
         address = state.get("DI") if _is_at_entry(state) else hand_off["boot_info_addr"]
@@ -69,7 +95,7 @@ def _is_at_entry(state):
     return state.mode is cpu.Mode.LONG and state.linear == places.KERNEL.entry
 
 
-def _hand_off_state():
+def hand_off_state():
     """What stage2 prepared for the hand-off: its fields by name; zeros before that."""
     address = places.address_of("hand_off_state")
     kind = gdb.lookup_type("stage2::hand_off::State")

@@ -1,10 +1,13 @@
-"""The commands that gdb has beyond its own. `help COMMAND` shows the texts below."""
+"""The commands that gdb has beyond its own: those of the way through the boot, and what it leaves
+in memory. `help COMMAND` shows the texts below; machine_commands.py has the rest.
+"""
 
 import pathlib
 
 import gdb
 
-from doorstep import bios, boot_info, cpu, memory_map, paging, places, run, status
+from doorstep import bios, boot_info, cpu, machine_commands, memory_map, places, run, status
+from doorstep.command import Command, evaluate
 
 OVERVIEW = """\
 Doorstep: from the boot sector to the kernel. In every mode, gdb's own commands work
@@ -15,35 +18,14 @@ Doorstep: from the boot sector to the kernel. In every mode, gdb's own commands 
   bios                 run to the next BIOS call; there: show it, and what it returns
   stage1 stage2 kernel run to the entry of a part
   e820                 the memory map of BIOS and loader
-  pages ADDR           how an address is mapped
+  pages [ADDR]         how an address is mapped, or the whole address space
+  regs                 all registers, and what has changed since the last stop
+  gdt idt irq          descriptor tables, handlers of exceptions and interrupts, what can interrupt
   boot-info            what the kernel is told
   serial               what the guest has said on its serial line
   doorstep             this text
 `help COMMAND` tells more. Ctrl-C stops the machine. `quit` ends everything.
 """
-
-
-class Command(gdb.Command):
-    """A command whose errors are a sentence each."""
-
-    name = ""
-    kind = gdb.COMMAND_DATA
-
-    def __init__(self):
-        super().__init__(self.name, self.kind)
-
-    def invoke(self, argument, from_tty):
-        try:
-            if not run.is_connected():
-                raise run.Gone
-            self.perform(gdb.string_to_argv(argument))
-        except run.Gone:
-            raise gdb.GdbError("The machine has ended; `quit` shows what it said.") from None
-        except places.Unknown as error:
-            raise gdb.GdbError(f"{error}.") from None
-
-    def perform(self, arguments):
-        raise NotImplementedError
 
 
 class Overview(Command):
@@ -54,47 +36,6 @@ class Overview(Command):
 
     def perform(self, arguments):
         print(OVERVIEW, end="")
-
-
-class ShowMode(Command):
-    """mode: show the CPU's mode and everything that makes it.
-
-    The line with the place, the bits that are set in CR0, CR4 and EFER, the page
-    tables' root, what each segment register has in its hidden part, and the entries of
-    the global descriptor table.
-    """
-
-    name = "mode"
-
-    def perform(self, arguments):
-        state = cpu.read()
-        print(status.headline(state))
-        for register, names in cpu.CONTROL_BITS.items():
-            value = state.control[register]
-            print(
-                f"  {register:<4} {value:#010x}  {' '.join(cpu.bit_names(value, names))}".rstrip()
-            )
-        print(f"  CR3  {state.control['CR3']:#010x}  CR2 {state.control['CR2']:#x}")
-        print(
-            f"  flags {state.flags:#06x}  {' '.join(cpu.bit_names(state.flags, cpu.FLAGS_BITS))}"
-        )
-        for name, segment in state.segments.items():
-            words = cpu.describe_segment(segment.base, segment.limit, segment.flags)
-            print(f"  {name} {segment.selector:04x}  {words}")
-        self.show_table(state)
-
-    @staticmethod
-    def show_table(state):
-        base, limit = state.tables["GDT"]
-        if limit == 0:
-            print("  no GDT")
-            return
-        print(f"  GDT at {base:#x}, limit {limit:#x}")
-        found = list(cpu.descriptors(state))
-        if not found:
-            print("    cannot be read")
-        for selector, descriptor in found:
-            print(f"    {selector:04x}  {descriptor:#018x}  {cpu.describe_descriptor(descriptor)}")
 
 
 class NextSwitch(Command):
@@ -218,22 +159,6 @@ class ShowMemoryMap(Command):
         memory_map.show()
 
 
-class Pages(Command):
-    """pages ADDR: show how a virtual address is mapped.
-
-    Walks the page tables from CR3 to the page, with the bits that are set in each
-    entry, and tells the physical address and the rights that remain. ADDR is an
-    expression: `pages $rsp`, `pages &_start`, `pages 0xb8000`.
-    """
-
-    name = "pages"
-
-    def perform(self, arguments):
-        if not arguments:
-            raise gdb.GdbError("Which address? `pages 0xb8000`, `pages $rip`")
-        paging.show(cpu.read(), evaluate(" ".join(arguments)))
-
-
 class BootInfo(Command):
     """boot-info [ADDR]: show what the loader tells the kernel.
 
@@ -261,20 +186,12 @@ class Serial(Command):
         print(self.log.read_text(errors="replace").replace("\r", ""), end="")
 
 
-def evaluate(expression):
-    """An address from an expression in the language of the current frame."""
-    try:
-        return int(expression, 0)
-    except ValueError:
-        return int(gdb.parse_and_eval(expression)) % (1 << 64)
-
-
 def define(session):
     """Adds the commands to gdb."""
     Serial.log = pathlib.Path(session["serial"])
     for command in [
-        Overview, ShowMode, NextSwitch, StepSwitch, Bios, Stage1, Stage2, Kernel,
-        ShowMemoryMap, Pages, BootInfo, Serial,
+        Overview, NextSwitch, StepSwitch, Bios, Stage1, Stage2, Kernel, ShowMemoryMap, BootInfo,
+        Serial, *machine_commands.COMMANDS,
     ]:  # fmt: skip
         command()
     _LeaveBreakpoint()

@@ -48,9 +48,20 @@ CR4_BITS = {
     16: "FSGSBASE", 17: "PCIDE", 18: "OSXSAVE", 20: "SMEP", 21: "SMAP", 22: "PKE",
 }  # fmt: skip
 EFER_BITS = {0: "SCE", 8: "LME", 10: "LMA", 11: "NXE", 12: "SVME", 14: "FFXSR"}
-FLAGS_BITS = {0: "CF", 2: "PF", 4: "AF", 6: "ZF", 7: "SF", 8: "TF", 9: "IF", 10: "DF", 11: "OF"}
+FLAGS_BITS = {
+    0: "CF", 2: "PF", 4: "AF", 6: "ZF", 7: "SF", 8: "TF", 9: "IF", 10: "DF", 11: "OF", 14: "NT",
+    16: "RF", 17: "VM", 18: "AC", 19: "VIF", 20: "VIP", 21: "ID",
+}  # fmt: skip
 
 CONTROL_BITS = {"CR0": CR0_BITS, "CR4": CR4_BITS, "EFER": EFER_BITS}
+
+# What a system descriptor tells of (Intel SDM volume 3, table 3-2). 9 and Bh are those of 64-bit
+# task states in long mode, of 32-bit ones elsewhere.
+SYSTEM_TYPES = {
+    0x1: "16-bit TSS, available", 0x2: "LDT", 0x3: "16-bit TSS, busy", 0x4: "16-bit call gate",
+    0x5: "task gate", 0x6: "16-bit interrupt gate", 0x7: "16-bit trap gate", 0x9: "TSS, available",
+    0xB: "TSS, busy", 0xC: "call gate", 0xE: "interrupt gate", 0xF: "trap gate",
+}  # fmt: skip
 
 DESCRIPTOR_D = 1 << 22
 DESCRIPTOR_L = 1 << 21
@@ -71,12 +82,13 @@ class Segment:
 @dataclasses.dataclass(frozen=True)
 class Cpu:
     """All registers at one moment. `registers` has the general ones by their 32-bit or
-    64-bit names.
+    64-bit names, `system` LDT and TR, `tables` base and limit of GDT and IDT.
     """
 
     registers: dict
     control: dict
     segments: dict
+    system: dict
     tables: dict
 
     @property
@@ -123,10 +135,11 @@ class Cpu:
 def read():
     """Asks QEMU."""
     text = gdb.execute("monitor info registers", to_string=True)
-    segments, tables = {}, {}
+    segments, system, tables = {}, {}, {}
     for line in text.splitlines():
-        if match := re.match(r"(ES|CS|SS|DS|FS|GS) =(\w+) (\w+) (\w+) (\w+)", line):
-            segments[match[1]] = Segment(*(int(match[index], 16) for index in range(2, 6)))
+        if match := re.match(r"(ES|CS|SS|DS|FS|GS|TR|LDT) ?=(\w+) (\w+) (\w+) (\w+)", line):
+            kind = system if match[1] in ("TR", "LDT") else segments
+            kind[match[1]] = Segment(*(int(match[index], 16) for index in range(2, 6)))
         elif match := re.match(r"(GDT|IDT)= +(\w+) (\w+)", line):
             tables[match[1]] = (int(match[2], 16), int(match[3], 16))
     pairs = {
@@ -134,7 +147,7 @@ def read():
         for name, value in re.findall(r"\b([ER][A-Z0-9]{1,3}|CR[0-4]) *=([0-9a-f]+)", text)
     }
     control = {name: pairs.pop(name) for name in ["CR0", "CR2", "CR3", "CR4", "EFER"]}
-    return Cpu(pairs, control, segments, tables)
+    return Cpu(pairs, control, segments, system, tables)
 
 
 def bit_names(value, names):
@@ -142,16 +155,20 @@ def bit_names(value, names):
     return [name for bit, name in sorted(names.items(), reverse=True) if value >> bit & 1]
 
 
+def bit_changes(old, new, names):
+    """The names of the bits that differ, the highest first, with a sign: `["+PG", "-WP"]`."""
+    return [
+        ("+" if new >> bit & 1 else "-") + name
+        for bit, name in sorted(names.items(), reverse=True)
+        if (old ^ new) >> bit & 1
+    ]
+
+
 def changes(before, after):
     """What changed in the control registers: `["CR0 +PG +WP", "EFER +LMA"]`."""
     found = []
     for register, names in CONTROL_BITS.items():
-        old, new = before.control[register], after.control[register]
-        signs = [
-            ("+" if new >> bit & 1 else "-") + name
-            for bit, name in sorted(names.items(), reverse=True)
-            if (old ^ new) >> bit & 1
-        ]
+        signs = bit_changes(before.control[register], after.control[register], names)
         if signs:
             found.append(f"{register} {' '.join(signs)}")
     if before.control["CR3"] != after.control["CR3"]:
@@ -173,6 +190,17 @@ def read_physical(address, length):
 def read_physical_number(address, length):
     """A little-endian number in physical memory."""
     return int.from_bytes(read_physical(address, length), "little")
+
+
+def read_table(address):
+    """The 512 entries of a page table: faster than byte by byte, for whole trees of them."""
+    text = gdb.execute(f"monitor xp /512xg {address:#x}", to_string=True)
+    entries = [
+        int(entry, 16) for line in text.splitlines() for entry in line.partition(":")[2].split()
+    ]
+    if len(entries) != 512:
+        raise gdb.GdbError(f"The table at {address:#x} cannot be read: {text.strip()}")
+    return entries
 
 
 def read_linear(address, length):
@@ -198,15 +226,23 @@ def descriptors(state):
 
 
 def describe_descriptor(descriptor):
-    """An entry of the GDT in words: `code 32-bit, base 0, limit 4 GiB, DPL 0`."""
+    """An entry of the GDT in words: `code 32-bit, base 0, limit 4 GiB, DPL 0`. The second entry
+    of a long one is above the first.
+    """
     if descriptor == 0:
         return "null"
     flags = descriptor >> 32
-    base = descriptor >> 16 & 0xFF_FFFF | (descriptor >> 56 & 0xFF) << 24
+    base = descriptor_base(descriptor)
     limit = descriptor & 0xFFFF | flags & 0xF_0000
     if flags & 1 << 23:
         limit = limit << 12 | 0xFFF
     return describe_segment(base, limit, flags)
+
+
+def descriptor_base(descriptor):
+    """Where what a descriptor tells of begins."""
+    low = descriptor >> 16 & 0xFF_FFFF | (descriptor >> 56 & 0xFF) << 24
+    return low | (descriptor >> 64 & 0xFFFF_FFFF) << 32
 
 
 def is_system_descriptor(descriptor):
@@ -223,7 +259,7 @@ def describe_segment(base, limit, flags):
     if not flags & 1 << 15:
         return "not present"
     if not flags & 1 << 12:
-        kind = f"system type {flags >> 8 & 0xF:X}h"
+        kind = SYSTEM_TYPES.get(flags >> 8 & 0xF, "reserved system type")
     elif flags & 1 << 11:
         width = (
             "64-bit" if flags & DESCRIPTOR_L else "32-bit" if flags & DESCRIPTOR_D else "16-bit"

@@ -16,6 +16,13 @@ ENTRY_BITS = {1: "W", 2: "U", 3: "PWT", 4: "PCD", 5: "A", 6: "D", 7: "PS", 8: "G
 LEVELS = [("PML5", 48), ("PML4", 39), ("PDPT", 30), ("PD", 21), ("PT", 12)]
 
 
+# By the lowest bit of the address that the entry looks at.
+PAGE_SIZES = {12: "4 KiB", 21: "2 MiB", 30: "1 GiB"}
+
+WINDOW = "The loader's window to memory above 4 GiB: these tables are there for one copy."
+NOT_PAE = "These are 32-bit page tables, which Doorstep never has."
+
+
 @dataclasses.dataclass
 class Step:
     """One table entry on the way."""
@@ -40,12 +47,19 @@ class Step:
         return self.entry & ADDRESS & ~mask | address & mask
 
 
-def walk(root, address, levels=LEVELS[1:]):
+def levels(state):
+    """The levels of the tables that the CPU walks, with paging and PAE on."""
+    if not state.has("EFER", "LMA"):
+        return LEVELS[2:]
+    return LEVELS if state.has("CR4", "LA57") else LEVELS[1:]
+
+
+def walk(root, address, tree=LEVELS[1:]):
     """The entries that lead from a root table (CR3) to an address: the last one is a
     page, or not present.
     """
     steps, table = [], root & ADDRESS
-    for name, shift in levels:
+    for name, shift in tree:
         index = address >> shift & 0x1FF
         entry_address = table + 8 * index
         step = Step(name, index, entry_address, cpu.read_physical_number(entry_address, 8), shift)
@@ -66,9 +80,9 @@ def entries(step):
             yield Step(step.table, index, table + 8 * index, entry, step.shift)
 
 
-def physical(root, address):
+def physical(root, address, tree=LEVELS[1:]):
     """The physical address behind a virtual one, or None."""
-    last = walk(root, address)[-1]
+    last = walk(root, address, tree)[-1]
     return last.physical(address) if last.is_present else None
 
 
@@ -94,16 +108,13 @@ def show(state, address):
         )
         return
     if not state.has("CR4", "PAE"):
-        print("These are 32-bit page tables, which Doorstep never has.")
+        print(NOT_PAE)
         return
     root = state.control["CR3"]
     print(f"CR3   {root:#018x}")
-    if state.has("EFER", "LMA"):
-        levels = LEVELS if state.has("CR4", "LA57") else LEVELS[1:]
-    else:
-        print("The loader's window to memory above 4 GiB: these tables are there for one copy.")
-        levels = LEVELS[2:]
-    steps = walk(root, address, levels)
+    if not state.has("EFER", "LMA"):
+        print(WINDOW)
+    steps = walk(root, address, levels(state))
     for step in steps:
         bits = cpu.bit_names(step.entry, ENTRY_BITS) if step.is_present else ["not present"]
         print(
@@ -111,13 +122,14 @@ def show(state, address):
             f"{step.entry:#018x}  {' '.join(bits)}"
         )
     last = steps[-1]
+    # The PDPT of 32-bit tables tells no rights.
+    telling = steps if state.has("EFER", "LMA") else steps[1:]
     if not last.is_present:
         print(f"{address:#x} is not mapped: an access is a page fault.")
         return
-    size = {12: "4 KiB", 21: "2 MiB", 30: "1 GiB"}[last.shift]
     print(
         f"{address:#x} is physical {last.physical(address):#x}, "
-        f"in a page of {size}: {rights(steps if state.has('EFER', 'LMA') else steps[1:])}"
+        f"in a page of {PAGE_SIZES[last.shift]}: {rights(telling)}"
     )
 
 

@@ -10,6 +10,12 @@ import gdb
 from doorstep import cpu, places, run
 
 _last = None
+_before = None
+
+
+def stop_before():
+    """The CPU's state at the stop before this one, or None at the first."""
+    return _before
 
 
 def watch():
@@ -20,13 +26,13 @@ def watch():
 
 def show(instructions=3, with_source=True):
     """Prints the status. Changes are those since it was shown last."""
-    global _last
+    global _last, _before
     state = cpu.read()
     print(headline(state))
     if _last is not None:
         for change in cpu.changes(_last, state):
             print(f"  {change}")
-    _last = state
+    _before, _last = _last, state
     for line in instruction_lines(state, instructions, with_source=with_source):
         print(f"  {line}")
 
