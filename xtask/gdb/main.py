@@ -2,7 +2,8 @@
 
 1. Learn from session.json, beside this file, where QEMU listens and what lies where.
 2. Connect, and teach gdb the CPU's modes (doorstep/description.py).
-3. Load the symbols of stage1, stage2 and the kernel.
+3. Load the symbols of stage1, stage2 and the kernel; those of a kernel that runs anywhere follow it
+   (doorstep/slide.py).
 4. Define the commands (doorstep/commands.py).
 5. Run to the first instruction of the boot sector or to where the user wants to be; or
    take the tour.
@@ -22,7 +23,17 @@ FOLDER = pathlib.Path(__file__).resolve().parent
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(FOLDER))
 
-from doorstep import commands, description, frames, places, run, status, tour  # noqa: E402
+from doorstep import (  # noqa: E402
+    commands,
+    description,
+    frames,
+    panic,
+    places,
+    run,
+    slide,
+    status,
+    tour,
+)
 
 
 def main():
@@ -62,8 +73,10 @@ def prepare(session):
     description.connect(session["target"], FOLDER)
     places.load_symbols()
     frames.define()
+    slide.watch()
     commands.define(session)
     status.watch()
+    panic.watch()
     gdb.events.gdb_exiting.connect(let_go)
 
 

@@ -5,6 +5,7 @@
 //! and however, this program goes last: it ends the others and removes the folder. The script is in `gdb/`; `main.py`
 //! tells its story.
 
+mod facts;
 mod front_end;
 mod page;
 mod session;

@@ -22,6 +22,7 @@ Doorstep: from the boot sector to the kernel. In every mode, gdb's own commands 
   regs                 all registers, and what has changed since the last stop
   gdt idt irq          descriptor tables, handlers of exceptions and interrupts, what can interrupt
   boot-info            what the kernel is told
+  panic                stop when the kernel panics, and show what it says
   serial               what the guest has said on its serial line
   doorstep             this text
 `help COMMAND` tells more. Ctrl-C stops the machine. `quit` ends everything.

@@ -1,10 +1,10 @@
-"""The commands that show what the CPU and its controllers hold. `help COMMAND` shows the texts
-below.
+"""The commands that show what the CPU and its controllers hold, and a kernel's panic. `help
+COMMAND` shows the texts below.
 """
 
 import gdb
 
-from doorstep import address_space, cpu, interrupts, paging, registers, status, tables
+from doorstep import address_space, cpu, interrupts, paging, panic, registers, status, tables
 from doorstep.command import Command, evaluate
 
 
@@ -117,4 +117,19 @@ class Pages(Command):
             address_space.show(cpu.read())
 
 
-COMMANDS = [ShowMode, Registers, Gdt, Idt, Interrupts, Pages]
+class Panic(Command):
+    """panic: stop when the kernel panics, and show what it says.
+
+    Sets a breakpoint at the panic handler: Rust's, or what else panics end in. When it
+    is hit, shows the message, the place in the source and the callers. `continue` runs
+    to it; at a panic, `panic` shows it again.
+    """
+
+    name = "panic"
+    kind = gdb.COMMAND_BREAKPOINTS
+
+    def perform(self, arguments):
+        panic.set_breakpoint()
+
+
+COMMANDS = [ShowMode, Registers, Gdt, Idt, Interrupts, Pages, Panic]

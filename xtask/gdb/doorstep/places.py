@@ -17,12 +17,16 @@ class Unknown(Exception):
 
 @dataclasses.dataclass
 class Stage:
-    """A part of the boot. Filled in by `know`."""
+    """A part of the boot. Filled in by `know`. One that is movable runs at any address; `slide`
+    is what that adds to the addresses in its file.
+    """
 
     name: str
     elf: str = ""
     entry: int = 0
     ranges: list = dataclasses.field(default_factory=list)
+    is_movable: bool = False
+    slide: int = 0
 
     def __contains__(self, address):
         return any(start <= address < end for start, end in self.ranges)
@@ -33,6 +37,13 @@ STAGE2 = Stage("stage2")
 KERNEL = Stage("kernel")
 BIOS = Stage("BIOS", ranges=[(0xC_0000, 0x10_0000), (0xFFFC_0000, 0x1_0000_0000)])
 STAGES = [STAGE1, STAGE2, KERNEL, BIOS]
+
+# The kernel's panic handler, as xtask found it: its `symbol`, its `name` and its `kind`.
+PANIC = None
+
+
+# From here on, it is known where the kernel is.
+KERNEL_IS_PLACED = "hand_off_set_pae"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +92,10 @@ SWITCHES = [
 
 def know(session):
     """Takes over what xtask found out about the stages."""
+    global PANIC
+    PANIC = session["kernel"]["panic"]
+    KERNEL.is_movable = session["kernel"]["is_movable"]
+    KERNEL.slide = session["kernel"]["slide"]
     for stage in [STAGE1, STAGE2, KERNEL]:
         facts = session[stage.name]
         stage.elf, stage.entry, stage.ranges = (facts["elf"], facts["entry"], facts["ranges"])
@@ -88,7 +103,26 @@ def know(session):
 
 def load_symbols():
     for stage in [STAGE1, STAGE2, KERNEL]:
-        gdb.execute(f'add-symbol-file "{stage.elf}"', to_string=True)
+        _load_symbols_of(stage)
+
+
+def _load_symbols_of(stage):
+    slide = f" -o {stage.slide:#x}" if stage.slide else ""
+    gdb.execute(f'add-symbol-file "{stage.elf}"{slide}', to_string=True)
+
+
+def move_kernel(slide):
+    """Takes the kernel, its symbols and the breakpoints at them to where it is."""
+    if slide == KERNEL.slide:
+        return
+    distance = slide - KERNEL.slide
+    KERNEL.entry = (KERNEL.entry + distance) % (1 << 64)
+    KERNEL.ranges = [
+        [(address + distance) % (1 << 64) for address in pair] for pair in KERNEL.ranges
+    ]
+    KERNEL.slide = slide
+    gdb.execute(f'remove-symbol-file "{KERNEL.elf}"', to_string=True)
+    _load_symbols_of(KERNEL)
 
 
 def stage_at(address):

@@ -4,7 +4,7 @@ import contextlib
 
 import gdb
 
-from doorstep import cpu
+from doorstep import cpu, places
 
 
 class Gone(Exception):
@@ -78,24 +78,51 @@ def run_to_place(place):
 GIVES_UP = "stage2::bios::keyboard::wait_for_key"
 
 
-def _run_to_any(places):
+def _run_to_any(goals):
     """Runs to one of the places, or to where stage2 gives up; says whether it is one of
-    the places.
+    the places. Those in a kernel that is not placed yet move with it.
     """
+    placed = places.address_of(places.KERNEL_IS_PLACED)
+    movable = [goal for goal in goals if _is_movable(goal)]
+    if not movable or f"*{placed:#x}" in goals or cpu.read().linear in places.KERNEL:
+        return _run_to_fixed(goals)
+    slide = places.KERNEL.slide
+    if not _run_to_fixed([*goals, f"*{placed:#x}"]):
+        return False
+    if cpu.read().linear != placed:
+        return True
+    distance = places.KERNEL.slide - slide
+    return _run_to_fixed(
+        [_moved(goal, distance) if goal in movable else goal for goal in goals]
+    )
+
+
+def _is_movable(goal):
+    """Whether a place is an address in a kernel that runs anywhere."""
+    is_address = goal.startswith("*")
+    return is_address and places.KERNEL.is_movable and int(goal[1:], 0) in places.KERNEL
+
+
+def _moved(goal, distance):
+    return f"*{(int(goal[1:], 0) + distance) % (1 << 64):#x}"
+
+
+def _run_to_fixed(goals):
+    """Runs to one of the places as they are now, or to where stage2 gives up."""
     with quietly():
-        goals = [gdb.Breakpoint(place, internal=True) for place in places]
+        points = [gdb.Breakpoint(goal, internal=True) for goal in goals]
         end = gdb.Breakpoint(GIVES_UP, internal=True)
         passed = [gdb.Breakpoint(f"*{address:#x}", internal=True) for address in _in_passing]
         try:
-            _continue_to([*goals, end])
+            _continue_to([*points, end])
             if end.hit_count > 0:
                 print(
                     "stage2 has told of an error, and waits for a key: "
                     "`serial` shows what it said."
                 )
-            return any(point.hit_count > 0 for point in goals)
+            return any(point.hit_count > 0 for point in points)
         finally:
-            for point in [*goals, end, *passed]:
+            for point in [*points, end, *passed]:
                 point.delete()
 
 

@@ -1,16 +1,13 @@
 //! The folder that QEMU, gdb and we share: the stub's socket, the script, and what the script has to know.
 
-use crate::bare_metal::read;
+use super::facts::facts;
 use crate::platform::{self, Stub};
 use crate::temporary::TemporaryFolder;
 use anyhow::{Context, Result};
-use elf::ElfBytes;
-use elf::abi::PT_LOAD;
-use elf::endian::LittleEndian;
 use serde_json::{Value, json};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::path::{self, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// The script: gdb sources the first file, which imports the others.
 const SCRIPT: &[(&str, &str)] = &[
@@ -28,10 +25,13 @@ const SCRIPT: &[(&str, &str)] = &[
     ("doorstep/machine_commands.py", include_str!("../../gdb/doorstep/machine_commands.py")),
     ("doorstep/memory_map.py", include_str!("../../gdb/doorstep/memory_map.py")),
     ("doorstep/paging.py", include_str!("../../gdb/doorstep/paging.py")),
+    ("doorstep/panic.py", include_str!("../../gdb/doorstep/panic.py")),
     ("doorstep/places.py", include_str!("../../gdb/doorstep/places.py")),
     ("doorstep/record.py", include_str!("../../gdb/doorstep/record.py")),
     ("doorstep/registers.py", include_str!("../../gdb/doorstep/registers.py")),
     ("doorstep/run.py", include_str!("../../gdb/doorstep/run.py")),
+    ("doorstep/rust_format.py", include_str!("../../gdb/doorstep/rust_format.py")),
+    ("doorstep/slide.py", include_str!("../../gdb/doorstep/slide.py")),
     ("doorstep/status.py", include_str!("../../gdb/doorstep/status.py")),
     ("doorstep/tables.py", include_str!("../../gdb/doorstep/tables.py")),
     ("doorstep/tour.py", include_str!("../../gdb/doorstep/tour.py")),
@@ -138,30 +138,4 @@ fn write_script(folder: &Path, facts: &Value, target: &str, task: &Task<'_>) -> 
     let file = File::create(folder.join("session.json"))?;
     serde_json::to_writer_pretty(file, &session)?;
     Ok(folder.join(SCRIPT[0].0))
-}
-
-/// What lies where in the guest, and which files tell its symbols.
-fn facts(elf_files: &Path, kernel: Option<&Path>) -> Result<Value> {
-    let kernel = kernel.map_or_else(|| Ok(elf_files.join("kernel.elf")), path::absolute)?;
-    let bytes = read(&kernel)?;
-    let elf = ElfBytes::<LittleEndian>::minimal_parse(&bytes)?;
-    let segments: Vec<_> = elf
-        .segments()
-        .context("an ELF file without segments")?
-        .iter()
-        .filter(|segment| segment.p_type == PT_LOAD)
-        .map(|segment| [segment.p_vaddr, segment.p_vaddr + segment.p_memsz])
-        .collect();
-    let stage = |name: &str, start: u32, end: u32| {
-        json!({
-            "elf": elf_files.join(format!("{name}.elf")).to_string_lossy(),
-            "ranges": [[start, end]],
-            "entry": start,
-        })
-    };
-    Ok(json!({
-        "stage1": stage("stage1", layout::STAGE1_ADDR, layout::STAGE1_END),
-        "stage2": stage("stage2", layout::STAGE2_ADDR, layout::STAGE2_END),
-        "kernel": { "elf": kernel.to_string_lossy(), "ranges": segments, "entry": elf.ehdr.e_entry },
-    }))
 }
