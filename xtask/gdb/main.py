@@ -33,6 +33,7 @@ from doorstep import (  # noqa: E402
     slide,
     status,
     tour,
+    windows,
 )
 
 
@@ -45,7 +46,7 @@ def main():
         if task["name"] == "tour":
             tour.take(task["expect"], task["recording"])
         else:
-            go_to_start(task.get("stop"))
+            go_to_start(task.get("stop"), task.get("tui"))
     except (places.Unknown, run.Gone, tour.Failed, gdb.error) as error:
         outcome.write_text(str(error))
         leave(task)
@@ -80,12 +81,16 @@ def prepare(session):
     gdb.events.gdb_exiting.connect(let_go)
 
 
-def go_to_start(stop):
+def go_to_start(stop, has_windows):
     """Puts the user in front of the first instruction, or of the one that was asked
     for.
     """
-    print(commands.OVERVIEW)
-    if not run.run_to_place(places.find(stop or hex(places.STAGE1.entry))):
+    place = places.find(stop or hex(places.STAGE1.entry))
+    if has_windows:
+        windows.show()
+    else:
+        print(commands.OVERVIEW)
+    if not run.run_to_place(place):
         print(f"The machine stopped before {stop or 'the boot sector'} was reached.")
     status.show()
 

@@ -38,6 +38,7 @@ Examples:
   cargo xtask gdb --stop 0xffffffff80200000    ... or to an address
   cargo xtask gdb --stop kernel/src/main.rs:19 ... or to a line
   cargo xtask gdb --kernel my-kernel.elf       step into a kernel of your own
+  cargo xtask gdb --tui                        with windows for source and disassembly
   cargo xtask gdb --tour                       show and check every switch of the CPU's mode, then end
   cargo xtask gdb --tour --html boot.html      ... and make a page of it, with every BIOS call
   cargo xtask gdb --listen                     wait for VS Code, lldb or another gdb
@@ -52,6 +53,9 @@ pub(crate) struct Options {
     /// Run to this place first: an address, a function, or FILE:LINE
     #[arg(long, value_name = "WHERE", conflicts_with_all = ["tour", "listen"])]
     stop: Option<String>,
+    /// Show source and disassembly in windows above the commands
+    #[arg(long, conflicts_with_all = ["tour", "listen"])]
+    tui: bool,
     /// Show and check every mode switch on the way to the kernel, then end
     #[arg(long, conflicts_with = "listen")]
     tour: bool,
@@ -81,11 +85,14 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if let Some(address) = &options.listen {
         return front_end::run(options, address);
     }
+    if options.tui {
+        check_terminal()?;
+    }
     let gdb = find_gdb()?;
     let task = if options.tour {
         Task::Tour { expect: &options.expect, is_recorded: options.html.is_some() }
     } else {
-        Task::stop_at(&options.stop)
+        Task::Interactive { stop: options.stop.as_deref(), tui: options.tui }
     };
     let (image, elf_files) = build(options)?;
     let session = Session::new(&elf_files, options.contents.kernel.as_deref())?;
@@ -115,14 +122,18 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// The machine, with a processor that is emulated. With KVM, a breakpoint is an instruction in memory, which is gone once
-/// the BIOS loads a sector over it, and steps through the mode switches get lost.
+/// The machine, with a processor that is emulated.
+///
+/// With KVM, a breakpoint is an instruction in memory, which is gone once the BIOS loads a sector over it: tried, one at
+/// 7C00h is never hit. Hardware breakpoints are hit, and steps through the switch to protected mode are right; but there
+/// are four of them, and `next-switch` alone needs twice as many.
 fn machine(options: &Options, image: &Path) -> Result<Machine> {
     let mut machine = options.machine.machine(image);
     let accel = machine.accel.get_or_insert("tcg".into());
     ensure!(
         accel.starts_with("tcg"),
-        "stepping through the boot needs the emulated processor: leave out `--accel {accel}`"
+        "stepping through the boot needs the emulated processor: with `--accel {accel}`, the BIOS loads its sectors over \
+         breakpoints, which are then gone, and four hardware breakpoints are too few; leave out `--accel {accel}`"
     );
     Ok(machine)
 }
@@ -156,6 +167,20 @@ fn find_gdb() -> Result<PathBuf> {
         gdb.display()
     );
     Ok(gdb)
+}
+
+/// gdb's windows need a terminal that they can be drawn on.
+fn check_terminal() -> Result<()> {
+    ensure!(
+        std::io::stdin().is_terminal() && std::io::stdout().is_terminal(),
+        "--tui draws windows on a terminal, and input or output is none: leave --tui out"
+    );
+    let kind = env::var("TERM").unwrap_or_default();
+    ensure!(
+        !matches!(&*kind, "" | "dumb"),
+        "--tui draws windows, which this terminal cannot show ($TERM is {kind:?}): use another, or leave --tui out"
+    );
+    Ok(())
 }
 
 /// QEMU listens, or has ended and said why.

@@ -1,5 +1,6 @@
 //! `cargo xtask gdb --listen`: QEMU alone, and how other debuggers connect to it.
 
+use super::facts::facts;
 use super::session::write_front_end_script;
 use super::{Options, USUAL_NAMES, build, machine, qemu_ended};
 use crate::bare_metal::Profile;
@@ -26,16 +27,12 @@ pub(super) fn run(options: &Options, address: &str) -> Result<ExitCode> {
     // any.
     let temporary = is_any_port.then(TemporaryFolder::new).transpose()?;
     let name = script_name(address);
+    let facts = facts(&elf_files, options.contents.kernel.as_deref())?;
     let script = write_front_end_script(
         &temporary.as_ref().map_or(&*elf_files, TemporaryFolder::path).join(name),
-        &elf_files,
-        options.contents.kernel.as_deref(),
+        &facts,
         &address.to_string(),
     )?;
-    let kernel = match &options.contents.kernel {
-        Some(kernel) => std::path::absolute(kernel)?,
-        None => elf_files.join("kernel.elf"),
-    };
 
     let mut machine = machine(options, &image)?;
     machine.arguments.extend(["-S".to_owned(), "-gdb".to_owned(), format!("tcp:{address}")]);
@@ -44,7 +41,7 @@ pub(super) fn run(options: &Options, address: &str) -> Result<ExitCode> {
     if let Event::Ended(status) = guest.next(Some(Instant::now() + SETTLED))? {
         bail!(qemu_ended(&guest, status));
     }
-    output::line(&instructions(address, &script, &elf_files, &kernel)?);
+    output::line(&instructions(address, &script, &elf_files, &facts)?);
     serve(&mut guest)
 }
 
@@ -91,11 +88,24 @@ fn serve(guest: &mut Guest) -> Result<ExitCode> {
 }
 
 /// What a person pastes into the front end.
-fn instructions(address: SocketAddr, script: &Path, elf_files: &Path, kernel: &Path) -> Result<String> {
+fn instructions(address: SocketAddr, script: &Path, elf_files: &Path, facts: &Value) -> Result<String> {
+    let kernel = Path::new(facts["kernel"]["elf"].as_str().context("a kernel's path that is not UTF-8")?);
+    let slide = facts["kernel"]["slide"].as_u64().filter(|&slide| slide != 0);
     let launch = serde_json::to_string_pretty(&vs_code(address, script, kernel))?;
+    let attach = serde_json::to_string_pretty(&vs_code_with_lldb(address, kernel, slide))?;
     let quoted = |path: &Path| output::shell_line([&*path.to_string_lossy()]);
     let [stage1, stage2] = ["stage1.elf", "stage2.elf"].map(|name| quoted(&elf_files.join(name)));
-    let (script, kernel) = (quoted(script), quoted(kernel));
+    let script = quoted(script);
+    let create = format!("target create --arch x86_64 {}", lldb_path(kernel));
+    let lldb = output::shell_line(
+        [create]
+            .into_iter()
+            .chain(lldb_commands(address, kernel, slide))
+            .flat_map(|command| ["-o".to_owned(), command])
+            .collect::<Vec<_>>()
+            .iter()
+            .map(String::as_str),
+    );
     Ok(format!(
         "\
 QEMU waits on {address}, stopped before its first instruction. Ctrl-C ends it.
@@ -108,14 +118,30 @@ VS Code, with the extension ms-vscode.cpptools; for .vscode/launch.json:
   It runs gdb with the same script: source lines, breakpoints and the disassembly view are right in every mode, variables
   in 32-bit and 64-bit code.
 
+VS Code, with the extension llvm-vs-code-extensions.lldb-dap; for the kernel alone:
+{attach}
+
 lldb:
-  lldb -o 'target create --arch x86_64 {kernel}' -o 'gdb-remote {address}'
+  lldb {lldb}
   64-bit code: everything, source and variables included.
   32-bit code: breakpoints by address, registers; show code with `disassemble -A i386-unknown-unknown -s ADDR -c 5`.
   16-bit code: the same with `-A i386-unknown-unknown-code16`. In both, ADDR is the segment's base plus the offset, and
   there are no variables. For addresses of symbols: `nm -C {stage1}`, `nm -C {stage2}`.
 "
     ))
+}
+
+/// What lldb does once it has the kernel's file. One that runs anywhere is where the loader puts it, unless it draws a
+/// random address.
+fn lldb_commands(address: SocketAddr, kernel: &Path, slide: Option<u64>) -> Vec<String> {
+    let load =
+        slide.map(|slide| format!("target modules load --file {} --slide {slide:#x}", lldb_path(kernel)));
+    [Some(format!("gdb-remote {address}")), load].into_iter().flatten().collect()
+}
+
+/// A path as lldb's commands take it.
+fn lldb_path(path: &Path) -> String {
+    format!("\"{}\"", path.display())
 }
 
 /// The contents of a project's .vscode/launch.json, for its kernel.
@@ -157,5 +183,17 @@ fn vs_code(address: SocketAddr, script: &Path, kernel: &Path) -> Value {
         "cwd": "${workspaceFolder}",
         "stopAtConnect": true,
         "postRemoteConnectCommands": [{ "text": format!("source {}", platform::with_slashes(script)) }],
+    })
+}
+
+/// A configuration for lldb-dap, whose lldb connects by itself.
+fn vs_code_with_lldb(address: SocketAddr, kernel: &Path, slide: Option<u64>) -> Value {
+    json!({
+        "name": "Doorstep's kernel, with lldb",
+        "type": "lldb-dap",
+        "request": "attach",
+        "program": kernel.to_string_lossy(),
+        "attachCommands": lldb_commands(address, kernel, slide),
+        "stopOnEntry": true,
     })
 }

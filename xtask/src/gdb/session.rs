@@ -35,22 +35,18 @@ const SCRIPT: &[(&str, &str)] = &[
     ("doorstep/status.py", include_str!("../../gdb/doorstep/status.py")),
     ("doorstep/tables.py", include_str!("../../gdb/doorstep/tables.py")),
     ("doorstep/tour.py", include_str!("../../gdb/doorstep/tour.py")),
+    ("doorstep/windows.py", include_str!("../../gdb/doorstep/windows.py")),
 ];
 
 /// What the script is to do once it is connected.
 pub(super) enum Task<'a> {
-    /// Stop there, or at the first instruction of the boot sector, and take the user's commands.
-    Interactive { stop: Option<&'a str> },
+    /// Stop there, or at the first instruction of the boot sector, and take the user's commands; with `tui`, below windows
+    /// for source and disassembly.
+    Interactive { stop: Option<&'a str>, tui: bool },
     /// Take the tour. Each expectation is `PLACE=MODE`. What there is to see can be recorded, with every BIOS call.
     Tour { expect: &'a [String], is_recorded: bool },
     /// The same as `Interactive`, but another program has started gdb, and shows what there is to see.
     FrontEnd,
-}
-
-impl<'a> Task<'a> {
-    pub(super) fn stop_at(place: &'a Option<String>) -> Self {
-        Self::Interactive { stop: place.as_deref() }
-    }
 }
 
 /// A session's folder, and what lies where in the guest.
@@ -105,13 +101,8 @@ const OUTCOME: &str = "outcome";
 const RECORDING: &str = "recording.json";
 
 /// Writes the script into a folder that another program will find it in; gives the file that gdb sources.
-pub(super) fn write_front_end_script(
-    folder: &Path,
-    elf_files: &Path,
-    kernel: Option<&Path>,
-    target: &str,
-) -> Result<PathBuf> {
-    write_script(folder, &facts(elf_files, kernel)?, target, &Task::FrontEnd)
+pub(super) fn write_front_end_script(folder: &Path, facts: &Value, target: &str) -> Result<PathBuf> {
+    write_script(folder, facts, target, &Task::FrontEnd)
 }
 
 fn write_script(folder: &Path, facts: &Value, target: &str, task: &Task<'_>) -> Result<PathBuf> {
@@ -129,7 +120,7 @@ fn write_script(folder: &Path, facts: &Value, target: &str, task: &Task<'_>) -> 
     session["serial"] = path(SERIAL).into();
     session["outcome"] = path(OUTCOME).into();
     session["task"] = match task {
-        Task::Interactive { stop } => json!({ "name": "interactive", "stop": stop }),
+        Task::Interactive { stop, tui } => json!({ "name": "interactive", "stop": stop, "tui": tui }),
         Task::Tour { expect, is_recorded } => {
             json!({ "name": "tour", "expect": expect, "recording": is_recorded.then(|| path(RECORDING)) })
         }

@@ -253,7 +253,7 @@ fn bad_input(scene: &Scene) -> Result<()> {
 
     let fake = fake.to_str().context("a path that is not UTF-8")?;
     // Options, $GDB, and what the message has to contain.
-    let cases: [(&[&str], Option<&str>, &[&str]); 10] = [
+    let cases: [(&[&str], Option<&str>, &[&str]); 11] = [
         (&["--stop", "stage2_entri"], None, &["error: stage2_entri is not known", "stage2_entry"]),
         (&["--stop", "usable_le"], None, &["did you mean ", "loader::e820::usable_len"]),
         (&["--stop", "0x7b00000"], None, &["error: 0x7b00000 is in no part of the boot: stage1 0x7c00.."]),
@@ -263,6 +263,7 @@ fn bad_input(scene: &Scene) -> Result<()> {
         (&["--cpu", "no-such-cpu"], None, &["error: QEMU ended", "no-such-cpu"]),
         (&["--listen", &address], None, &["error: cannot listen on 127.0.0.1:", "another port: --listen"]),
         (&["--accel", "kvm"], None, &["error: stepping through the boot needs the emulated processor"]),
+        (&["--tui"], None, &["error: --tui draws windows on a terminal, and input or output is none"]),
         (&["--listen", "nowhere"], None, &["error: nowhere is no address to listen on"]),
     ];
     for (options, program, parts) in cases {
