@@ -20,6 +20,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use session::{Session, Task};
 use std::env;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};

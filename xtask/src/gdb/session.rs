@@ -1,9 +1,10 @@
 //! The folder that QEMU, gdb and we share: the stub's socket, the script, and what the script has to know.
 
 use super::facts::facts;
+use crate::bare_metal::read;
 use crate::platform::{self, Stub};
 use crate::temporary::TemporaryFolder;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
