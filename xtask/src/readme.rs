@@ -135,3 +135,26 @@ fn the_readme_has_the_map_of_the_boot_sector() {
     let map = boot_sector_map();
     assert!(README.contains(&map), "the README's map of the boot sector is to be:\n\n{map}");
 }
+
+/// What a person has ahead who reads the boot chain: files that are there, with as many lines as is said.
+#[test]
+fn the_readme_tells_how_much_there_is_to_read() {
+    let start = README.find("### Read it in an afternoon").unwrap();
+    let rows = README[start..].lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let mut together = 0;
+    for row in rows.take_while(|line| line.starts_with('|')) {
+        let [file, told, ..] = row.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>()[..] else {
+            panic!("expected a file and its lines: {row}");
+        };
+        let lines = match file.strip_prefix('`').and_then(|file| file.strip_suffix('`')) {
+            Some(file) => {
+                let text = std::fs::read_to_string(crate::checkout::root().join(file));
+                text.unwrap_or_else(|error| panic!("{file}: {error}")).lines().count()
+            }
+            None => together,
+        };
+        assert_eq!(told, lines.to_string(), "{row}");
+        together += lines;
+    }
+    assert!(together > 0, "no file");
+}

@@ -3,8 +3,8 @@
 //! 1. What is missing is found by looking for it the way the other subcommands do.
 //! 2. rustup brings what is a part of Rust, where there is a rustup, it may download (`RUSTUP_AUTO_INSTALL` is not 0)
 //!    and it can.
-//! 3. The distribution's packages bring the rest; Homebrew's on macOS, winget's and MSYS2's on Windows. A browser, which they
-//!    may not have and tests alone need, comes last; without it, its tests are left out.
+//! 3. The distribution's packages bring the rest; Homebrew's on macOS, winget's and MSYS2's on Windows. What they may not
+//!    have and tests alone need, a browser and lldb, comes last; without it, its tests are left out.
 //!
 //! Each command is printed before it runs; with `--dry-run` it is only printed.
 
@@ -49,6 +49,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         let purpose = if lack.is_for_tests() { " for the tests" } else { "" };
         output::note(&format!("missing{purpose}: {}", lack.what()));
     }
+    if !options.dry_run {
+        output::note("this installs it; `cargo xtask setup --dry-run` shows how, and changes nothing");
+    }
 
     // Who set this to 0 has rustup bring nothing by itself.
     let may_download = env::var_os("RUSTUP_AUTO_INSTALL").is_none_or(|value| value != "0");
@@ -72,7 +75,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         for command in manager.commands(&needs, &machine()) {
             perform(&shell, options, &command)?;
         }
-        for command in manager.commands(&wishes, &machine()) {
+        // One by one: of several, a manager installs none where it does not know them all.
+        for command in wishes.iter().flat_map(|&wish| manager.commands(&[wish], &machine())) {
             if let Err(error) = perform(&shell, options, &command) {
                 interrupt::check()?;
                 output::note(&format!("{error:#}; going on without, which leaves out tests"));
@@ -121,6 +125,7 @@ enum Lack {
     Xorriso,
     Grub,
     Browser,
+    Lldb,
     Dlltool,
 }
 
@@ -139,17 +144,18 @@ impl Lack {
             Self::Xorriso => "xorriso",
             Self::Grub => "GRUB for BIOS machines",
             Self::Browser => "Chromium, or its variant without windows",
+            Self::Lldb => "lldb",
             Self::Dlltool => "dlltool of MinGW-w64, with which `cargo xtask lint --system windows` compiles",
         }
     }
 
     fn is_for_tests(self) -> bool {
-        matches!(self, Self::Bochs | Self::Xorriso | Self::Grub | Self::Browser)
+        matches!(self, Self::Bochs | Self::Xorriso | Self::Grub | Self::Browser | Self::Lldb)
     }
 
     /// Whether a distribution may not have it, and all commands work without it.
     fn is_wish(self) -> bool {
-        self == Self::Browser
+        matches!(self, Self::Browser | Self::Lldb)
     }
 
     fn comes_with_rustup(self) -> bool {
@@ -188,6 +194,7 @@ fn look(shell: &Shell) -> Result<Vec<Lack>> {
     need(Grub::find().is_ok() || !is_debian, Lack::Grub);
     need(tools::find(DLLTOOL).is_some() || !is_debian, Lack::Dlltool);
     need(has_browser(), Lack::Browser);
+    need(tools::find("lldb").is_some() || cfg!(windows), Lack::Lldb);
     interrupt::check()?;
     Ok(lacks)
 }
@@ -306,8 +313,8 @@ impl Manager {
             (Self::Pacman, Lack::Bochs) => vec![],
             (Self::Pacman, Lack::Xorriso) => vec!["libisoburn"],
             (Self::Pacman, Lack::Browser) => vec!["chromium"],
-            // An application there, which people install by other means.
-            (Self::Brew, Lack::Browser) => vec![],
+            // An application there, which people install by other means; and a part of Xcode's tools.
+            (Self::Brew, Lack::Browser | Lack::Lldb) => vec![],
             // The one named gdb does not run on each Mac.
             (Self::Brew, Lack::Gdb) => vec!["x86_64-elf-gdb"],
             (Self::Winget, Lack::Qemu | Lack::QemuImg) => vec!["SoftwareFreedomConservancy.QEMU"],
@@ -320,6 +327,7 @@ impl Manager {
             (_, Lack::Qemu) => vec!["qemu-system-x86"],
             (_, Lack::QemuImg) => vec!["qemu-img"],
             (_, Lack::Gdb) => vec!["gdb"],
+            (_, Lack::Lldb) => vec!["lldb"],
             (_, Lack::Xorriso) => vec!["xorriso"],
             (_, Lack::Linker) => vec!["lld"],
             (_, Lack::Objcopy) => vec!["llvm"],

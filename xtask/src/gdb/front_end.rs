@@ -117,6 +117,7 @@ VS Code, with the extension ms-vscode.cpptools; for .vscode/launch.json:
 {launch}
   It runs gdb with the same script: source lines, breakpoints and the disassembly view are right in every mode, variables
   in 32-bit and 64-bit code.
+  Breakpoints in assembly files need its setting \"debug.allowBreakpointsEverywhere\": true.
 
 VS Code, with the extension llvm-vs-code-extensions.lldb-dap; for the kernel alone:
 {attach}
