@@ -92,7 +92,7 @@ def _moment(state, changes):
         "mode": state.mode.title,
         "stage": stage.name if stage else "?",
         "headline": status.place(state),
-        "instructions": status.instruction_lines(state, INSTRUCTIONS),
+        "instructions": status.instruction_lines(state, INSTRUCTIONS, with_source=False),
         "source": _source(),
         "changes": changes,
         "registers": [[name, value] for name, value in _general_registers(state)],
