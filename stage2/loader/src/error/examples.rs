@@ -128,9 +128,13 @@ mod tests {
 
     #[test]
     fn there_is_an_example_of_every_error() {
-        let source =
-            [include_str!("../error.rs"), include_str!("../multiboot.rs"), include_str!("../pxe/error.rs")]
-                .concat();
+        let source = [
+            include_str!("../error.rs"),
+            include_str!("../multiboot.rs"),
+            include_str!("../pxe/error.rs"),
+            include_str!("../relocate.rs"),
+        ]
+        .concat();
         let told =
             source.split("\"E").skip(1).filter(|rest| rest.get(2..4) == Some(": ")).map(|rest| &rest[..2]);
         let mut told: Vec<_> = told.collect();
