@@ -41,12 +41,18 @@ pub fn find_smbios(area: &[u8]) -> Option<usize> {
 }
 
 fn find(area: &[u8], signature: &[u8], is_whole: impl Fn(&[u8]) -> bool) -> Option<usize> {
-    let mut bytes = area;
-    // Nearly all differ in the first byte, and the area is large.
-    while !(bytes.first() == signature.first() && bytes.starts_with(signature) && is_whole(bytes)) {
-        bytes = bytes.get(ALIGNMENT..)?;
+    let mut offset = 0;
+    while let Some(byte) = area.get(offset) {
+        // Nearly all differ in the first byte, and the area is large.
+        if *byte == signature[0] {
+            let bytes = &area[offset..];
+            if bytes.starts_with(signature) && is_whole(bytes) {
+                return Some(offset);
+            }
+        }
+        offset += ALIGNMENT;
     }
-    Some(area.len() - bytes.len())
+    None
 }
 
 /// Whether there are so many bytes, and their sum is 0 modulo 256.
