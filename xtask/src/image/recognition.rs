@@ -108,7 +108,7 @@ pub(crate) fn pieces(bundle: &Bundle) -> impl Iterator<Item = (PieceKind, Piece)
 
 /// Of all that a source gives, part by part: a ramdisk may be as large as memory.
 pub(crate) fn checksum(source: &mut impl Read) -> Result<u64> {
-    /// A multiple of 4, as checksums are continued.
+    /// A multiple of the blocks that checksums are continued by.
     const PART_LEN: u64 = 1 << 20;
     let (mut checksum, mut part) = (Checksum::new(), Vec::new());
     while source.by_ref().take(PART_LEN).read_to_end(&mut part)? > 0 {
