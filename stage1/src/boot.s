@@ -174,22 +174,23 @@ stage1_next_run:
 stage1_try_again:                       // With zf = 0: stage1_try is too far away for one short jump.
     jnz stage1_try
 
-// stage1_check: compare the CRC-32 of stage2, bit by bit, with the one in the descriptor. Jump to stage2.
+// stage1_check: compare the checksum of stage2 with the one in the descriptor: the sum of the sums that all beginnings of its
+// words have, and the last sum many times more. Jump to stage2.
 // In: bp, di = 0.   Out: dl drive; cs = ds = es = ss = 0, sp = stack_top, if = 1, df = 0
 stage1_check:
-    mov si, offset stage1_damaged
-    shl bp, {sector_shift}              // From sectors to bytes; 0 is 64 KiB. What is lost of a number that is too
-    or eax, -1                          // large does not matter: of so few bytes the checksum is another.
-2:  xor al, es:[di]
-    inc di
-    mov cx, 8
-3:  shr eax, 1
-    jnc 4f
-    xor eax, {polynomial}
-4:  loop 3b
+    shl bp, {words_shift}               // From sectors to words. What is lost of a number that is too large does not
+    mov si, di                          // matter: of other words the checksum is another.
+    xor ecx, ecx                        // The sum,
+    mul ecx                             // edx, the sum of sums, and all of eax are 0, too.
+2:  lods ax, word ptr es:[si]
+    add ecx, eax
+    add edx, ecx
     dec bp
     jnz 2b
-    cmp eax, [{checksum}]
+    shl ecx, {count_shift}
+    add edx, ecx
+    mov si, offset stage1_damaged
+    cmp edx, [{checksum}]
     jne stage1_fail
     push ds
     pop es

@@ -22,11 +22,10 @@
 use crate::{IN_PARTITION, SECTOR_LEN};
 use core::arch::global_asm;
 use core::panic::PanicInfo;
-use crc::CRC_32_ISO_HDLC;
 use layout::{
-    BIOS_TICKS_ADDR, BOOT_SIGNATURE, DESCRIPTOR_CHECKSUM, DESCRIPTOR_LBA, DESCRIPTOR_OFFSET,
-    DESCRIPTOR_SECTORS, LOADER_END, QUIET_TICKS, SEGMENT_LEN, STACK_TOP, STAGE1_ADDR, STAGE2_ADDR,
-    STAGE2_END_LBA_MAX, STAGE2_FILE_END,
+    BIOS_TICKS_ADDR, BOOT_SIGNATURE, CHECKSUM_COUNT_SHIFT, DESCRIPTOR_CHECKSUM, DESCRIPTOR_LBA,
+    DESCRIPTOR_OFFSET, DESCRIPTOR_SECTORS, LOADER_END, QUIET_TICKS, SEGMENT_LEN, STACK_TOP, STAGE1_ADDR,
+    STAGE2_ADDR, STAGE2_END_LBA_MAX, STAGE2_FILE_END,
 };
 
 /// Whether the sectors are those of a CD.
@@ -35,7 +34,7 @@ const ON_CD: bool = SECTOR_LEN == layout::CD_SECTOR_LEN;
 /// Bytes from the start of one real-mode segment to that of the next.
 const PARAGRAPH_LEN: u32 = 16;
 
-/// Bytes that one push puts on the stack in real mode.
+/// Bytes in a word: what one push puts on the stack in real mode, and what the checksum adds.
 const WORD_LEN: u32 = 2;
 
 /// Where the boot drive is kept: the word at the top of the stack.
@@ -76,9 +75,6 @@ const _: () = {
     assert!(!(IN_PARTITION && ON_CD), "a CD has no partitions");
     assert!(SECTOR_LEN.is_power_of_two(), "`shl` multiplies by it");
     assert!(TRIES < 1 << 7, "a signed byte holds the tries");
-    assert!(CRC_32_ISO_HDLC.refin && CRC_32_ISO_HDLC.refout, "the checksum shifts to the right");
-    assert!(CRC_32_ISO_HDLC.init == u32::MAX, "the checksum starts with all bits set");
-    assert!(CRC_32_ISO_HDLC.xorout == u32::MAX, "the descriptor's complement is what the register ends with");
 };
 
 global_asm!(
@@ -92,10 +88,10 @@ global_asm!(
     sectors = const DESCRIPTOR_ADDR + DESCRIPTOR_SECTORS,
     lba = const DESCRIPTOR_ADDR + DESCRIPTOR_LBA,
     checksum = const DESCRIPTOR_ADDR + DESCRIPTOR_CHECKSUM,
-    polynomial = const CRC_32_ISO_HDLC.poly.reverse_bits(),
+    count_shift = const CHECKSUM_COUNT_SHIFT,
     dma_sectors = const DMA_SECTORS,
     sector_len = const SECTOR_LEN,
-    sector_shift = const SECTOR_LEN.ilog2(),
+    words_shift = const (SECTOR_LEN / WORD_LEN).ilog2(),
     stage2 = const STAGE2_ADDR,
     stage2_segment = const STAGE2_ADDR / PARAGRAPH_LEN,
     ticks = const BIOS_TICKS_ADDR,

@@ -36,7 +36,7 @@ use crate::toolchain::Toolchain;
 use anyhow::{Context, Result, ensure};
 use boot_info::{AddressWish, KernelConfig};
 use clap::Args;
-use loader::checksum::crc32;
+use loader::checksum::short_checksum;
 use std::fs;
 use std::path::{self, Path, PathBuf};
 use std::process::ExitCode;
@@ -284,7 +284,7 @@ pub(crate) fn build_for_runner(
 fn kernels_own_image(checkout: &Checkout, kernel: &Path) -> Result<PathBuf> {
     let kernel = path::absolute(kernel)?;
     let name = kernel.file_stem().context("--kernel: expected a file's path")?.to_string_lossy().into_owned();
-    let hash = crc32(kernel.as_os_str().as_encoded_bytes());
+    let hash = short_checksum(kernel.as_os_str().as_encoded_bytes());
     Ok(checkout.output().join("kernels").join(format!("{name}-{hash:08x}.img")))
 }
 

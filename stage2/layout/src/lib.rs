@@ -136,8 +136,12 @@ pub const DESCRIPTOR_OFFSET: u32 = DISK_SIGNATURE_OFFSET - DESCRIPTOR_LEN;
 /// Bytes in the stage2 descriptor.
 pub const DESCRIPTOR_LEN: u32 = 12;
 
-/// Offset in the descriptor: the complement of the CRC-32 of stage2, four bytes.
+/// Offset in the descriptor: the checksum of stage2, four bytes.
 pub const DESCRIPTOR_CHECKSUM: u32 = 0;
+
+/// How much more often each word counts in the checksum of stage2 than words follow it, as a power of two: as many words as a
+/// segment has.
+pub const CHECKSUM_COUNT_SHIFT: u32 = (SEGMENT_LEN / 2).ilog2();
 
 /// Offset in the descriptor: LBA of stage2's first sector, four bytes.
 pub const DESCRIPTOR_LBA: u32 = DESCRIPTOR_CHECKSUM + 4;

@@ -10,8 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Stage2Descriptor {
-    /// The complement of the [`crc32`](crate::checksum::crc32) of all of stage2's sectors: what stage1, which has no room
-    /// to turn it round, ends with.
+    /// The [`short_checksum`](crate::checksum::short_checksum) of all of stage2's sectors.
     pub checksum: U32,
     /// LBA of stage2's first sector. A partition's boot sector has it from the partition's start, until stage1 knows that.
     pub lba: U32,

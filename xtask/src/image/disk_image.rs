@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use boot_info::KernelConfig;
 use layout::{NETWORK_PROGRAM_ADDR, SECTOR_LEN, STAGE1_ADDR, STAGE1_LBA, STAGE2_ADDR, STAGE2_LBA};
 use loader::bundle::{Bundle, Piece};
-use loader::checksum::{checksum, crc32};
+use loader::checksum::{checksum, short_checksum};
 use loader::elf::{headers_len, is_position_independent};
 use loader::int13::Geometry;
 use loader::optional;
@@ -298,13 +298,13 @@ fn sectors(len: usize) -> u64 {
 /// A number that tells disks apart, for operating systems: from the contents, so that it does not change by itself. The
 /// bundle's header, where they end, has the checksums of all that is behind it.
 fn disk_signature(up_to_header: &[u8]) -> u32 {
-    crc32(up_to_header).max(1)
+    short_checksum(up_to_header).max(1)
 }
 
 /// A boot sector that knows where stage2 lies in an image, in sectors of this length.
 fn with_descriptor(sector: &[u8], image: &[u8], stage2: &Range<usize>, sector_len: u32) -> Result<Vec<u8>> {
     let descriptor = Stage2Descriptor {
-        checksum: (!crc32(&image[stage2.clone()])).into(),
+        checksum: (short_checksum(&image[stage2.clone()])).into(),
         lba: u32::try_from(stage2.start / to_index(sector_len))?.into(),
         sectors: u16::try_from(stage2.len() / to_index(sector_len))?.into(),
         sector_len: u16::try_from(sector_len)?.into(),
@@ -457,7 +457,7 @@ mod tests {
             assert_eq!(to_index(descriptor.lba.get()) * sector_len, stage2.start);
             assert_eq!(to_index(descriptor.stage2_len()), stage2.len());
             assert_eq!(descriptor.bundle_lba() * sector_len as u64, header.start as u64);
-            assert_eq!(descriptor.checksum.get(), !crc32(&image.bytes()[stage2.clone()]));
+            assert_eq!(descriptor.checksum.get(), short_checksum(&image.bytes()[stage2.clone()]));
         }
         assert_eq!(image.bytes()[446 + 12..446 + 16], (16 * 63 - 1u32).to_le_bytes());
         assert!(image.bytes().len() - image.range("kernel").unwrap().end >= 150 * 2048);

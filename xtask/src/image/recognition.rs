@@ -8,7 +8,7 @@ use layout::{
     SECTOR_LEN, STAGE2_MAX_SECTORS,
 };
 use loader::bundle::{Bundle, HeaderBytes, Piece, PieceKind};
-use loader::checksum::{Checksum, crc32};
+use loader::checksum::{Checksum, short_checksum};
 use loader::error::BootError;
 use loader::reader::Place;
 use loader::stage2_descriptor::Stage2Descriptor;
@@ -62,7 +62,7 @@ fn check(image: &mut (impl Read + Seek), len: u64) -> Result<()> {
     let mut stage2 = vec![0; (sectors * SECTOR_LEN) as usize];
     image.seek(SeekFrom::Start(u64::from(descriptor.lba.get()) * sector_len))?;
     image.read_exact(&mut stage2)?;
-    let (found, expected) = (!crc32(&stage2), descriptor.checksum.get());
+    let (found, expected) = (short_checksum(&stage2), descriptor.checksum.get());
     ensure!(
         found == expected,
         "no image of Doorstep, or stage2 damaged: checksum {found:08X}h, expected {expected:08X}h"

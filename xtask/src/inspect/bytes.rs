@@ -4,7 +4,7 @@ use crate::image::{Format, QEMU_IMG, checksum};
 use crate::temporary::TemporaryFolder;
 use crate::{child, tools};
 use anyhow::{Context, Result, ensure};
-use loader::checksum::crc32;
+use loader::checksum::short_checksum;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -79,9 +79,9 @@ impl Bytes {
         checksum(&mut At { bytes: self, offset }.take(len))
     }
 
-    /// The CRC-32 of so many bytes.
-    pub(super) fn crc32(&self, offset: u64, len: u64) -> io::Result<u32> {
-        Ok(crc32(&self.read(offset, len)?))
+    /// The checksum that stage1 takes of so many bytes.
+    pub(super) fn short_checksum(&self, offset: u64, len: u64) -> io::Result<u32> {
+        Ok(short_checksum(&self.read(offset, len)?))
     }
 }
 

@@ -57,7 +57,7 @@ impl Layout {
         let leads_to_stage2 = |sector: &&BootSector| {
             let Range { start, end } = sector.stage2();
             let can_be = (1..=u64::from(SECTORS_MAX * SECTOR_LEN)).contains(&(end - start));
-            let checksum = || Some(!image.crc32(start, end - start).ok()?);
+            let checksum = || image.short_checksum(start, end - start).ok();
             can_be && (sector.is_ours() || checksum() == Some(sector.descriptor().checksum.get()))
         };
         let stage2 = boot_sectors.iter().find(leads_to_stage2).map(BootSector::stage2);
@@ -167,17 +167,17 @@ fn examine_stage2(report: &mut Report, image: &Bytes, layout: &Layout) -> Result
         checksum.state = State::CutOff;
         report.fault("stage2", format!("cut off: {present} of {len} bytes are there"));
     } else {
-        let found = image.crc32(start, len)?;
+        let found = image.short_checksum(start, len)?;
         let expected: Vec<u32> =
-            layout.boot_sectors.iter().map(|sector| !sector.descriptor().checksum.get()).collect();
+            layout.boot_sectors.iter().map(|sector| sector.descriptor().checksum.get()).collect();
         // On a CD, one of the two may be the damaged one.
         let told = expected.iter().find(|expected| **expected == found).unwrap_or(&expected[0]);
-        let hex = |crc: u32| Hex(format!("{crc:08X}"));
+        let hex = |sum: u32| Hex(format!("{sum:08X}"));
         checksum = Checked::new(hex(found), hex(*told));
         for (sector, expected) in layout.boot_sectors.iter().zip(&expected) {
             let what = if found == *told { part_name(sector, layout) } else { "stage2" };
             let fault =
-                format!("CRC-32 of stage2 is {found:08X}h, expected {expected:08X}h by the descriptor");
+                format!("checksum of stage2 is {found:08X}h, expected {expected:08X}h by the descriptor");
             if found != *expected && !report.faults.iter().any(|known| known.text == fault) {
                 report.fault(what, fault);
             }
@@ -232,9 +232,9 @@ fn boot(
     let padded = || -> Result<u32> {
         let mut bytes = image.read(stage2.start, len)?;
         bytes.resize(usize::try_from(len).context("no more than a segment")?, 0);
-        Ok(loader::checksum::crc32(&bytes))
+        Ok(loader::checksum::short_checksum(&bytes))
     };
-    if !can_be || padded()? != !descriptor.checksum.get() {
+    if !can_be || padded()? != descriptor.checksum.get() {
         report.refuse(STAGE2_DAMAGED.to_owned());
         return Ok(());
     }

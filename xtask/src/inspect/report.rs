@@ -192,7 +192,7 @@ pub(crate) struct Stage2 {
     pub(super) len: u64,
     /// Whether its optional part is there, which some kernels need.
     pub(super) has_optional_part: bool,
-    /// Its CRC-32.
+    /// Its checksum, as the descriptor has it.
     pub(super) checksum: Checked,
 }
 

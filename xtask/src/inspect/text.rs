@@ -48,7 +48,7 @@ fn head(report: &Report) -> String {
         let offset = stage2.offset.map_or(String::new(), |offset| format!("at {offset:#x}, "));
         let part =
             if stage2.has_optional_part { "with its optional part" } else { "without its optional part" };
-        let checksum = checked(&stage2.checksum, "CRC-32");
+        let checksum = checked(&stage2.checksum, "checksum");
         lines.push(format!("stage2: {offset}{} bytes, {part}; {checksum}", stage2.len));
     }
     if let Some(bundle) = &report.bundle {

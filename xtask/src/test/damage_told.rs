@@ -48,10 +48,10 @@ fn every_damage_is_told(scene: &Scene, medium: Medium) -> Result<()> {
         ),
         (
             descriptor,
-            format!("{}: CRC-32 of stage2 is ", if cd { sector } else { "stage2" }),
+            format!("{}: checksum of stage2 is ", if cd { sector } else { "stage2" }),
             "A boot ends with: stage2 damaged",
         ),
-        (start("stage2")?, "stage2: CRC-32 of stage2 is ".to_owned(), "A boot ends with: stage2 damaged"),
+        (start("stage2")?, "stage2: checksum of stage2 is ".to_owned(), "A boot ends with: stage2 damaged"),
         (start("header")?, "bundle's header: E20: ".to_owned(), "A boot ends with: boot error E20: "),
         (start("header")? + 9, "bundle's header: E21: ".to_owned(), "A boot ends with: boot error E21: "),
         (start("header")? + 2047, "bundle's header: E21: ".to_owned(), "A boot ends with: boot error E21: "),
@@ -75,7 +75,7 @@ fn every_damage_is_told(scene: &Scene, medium: Medium) -> Result<()> {
         let offset = image.range("CD's stage1")?.start + descriptor;
         table.push((
             offset,
-            "CD's boot sector: CRC-32 of stage2 is ".to_owned(),
+            "CD's boot sector: checksum of stage2 is ".to_owned(),
             "A boot ends with: stage2 damaged",
         ));
     }
@@ -144,7 +144,7 @@ fn all_that_is_damaged(scene: &Scene) -> Result<()> {
     let told = Told::of(scene, "damaged.img", &[])?;
     for line in [
         "boot sector: descriptor tells of ",
-        "stage2: CRC-32 of stage2 is ",
+        "stage2: checksum of stage2 is ",
         "kernel: E25: ",
         "ramdisk: E25: ",
         "symbols: E25: ",

@@ -7,7 +7,7 @@
 //! Sources: VMware's Virtual Disk Format 1.1; VirtualBox's VDICore.h; \[MS-VHDX\] 2.2.2 (header) and 2.6.2.4 (page 83 data).
 
 use anyhow::{Context, Result, ensure};
-use loader::checksum::{checksum, crc32};
+use loader::checksum::{checksum, short_checksum};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 
@@ -23,7 +23,7 @@ pub(super) struct Identity {
 /// What stands for a run of bytes, where nobody tries to make another one with the same sums.
 struct Sums {
     checksum: u64,
-    crc: u32,
+    short: u32,
 }
 
 impl Identity {
@@ -58,7 +58,7 @@ impl Identity {
         let [disk, contents] = [self.of_name(0), self.of_contents(0)].map(digits);
         let mut text = format!(
             "{before}\nCID={:08x}\n{after}ddb.uuid.image=\"{disk}\"\nddb.uuid.modification=\"{contents}\"\n",
-            self.contents.crc
+            self.contents.short
         )
         .into_bytes();
         ensure!(text.len() as u64 <= len, "no room for the disk's UUID behind a name as long as this");
@@ -136,7 +136,7 @@ fn number_at(bytes: &[u8], offset: usize) -> u64 {
 
 impl Sums {
     fn of(bytes: &[u8]) -> Self {
-        Self { checksum: checksum(bytes), crc: crc32(bytes) }
+        Self { checksum: checksum(bytes), short: short_checksum(bytes) }
     }
 
     /// A UUID of the kind that is free for uses like this one: version 8, variant 10b (RFC 9562, 5.8).
@@ -144,7 +144,7 @@ impl Sums {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&self.checksum.to_be_bytes());
         bytes[8..12].copy_from_slice(&number.to_be_bytes());
-        bytes[12..].copy_from_slice(&self.crc.to_be_bytes());
+        bytes[12..].copy_from_slice(&self.short.to_be_bytes());
         bytes[6] = bytes[6] & 0x0f | 0x80;
         bytes[8] = bytes[8] & 0x3f | 0x80;
         bytes
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn uuids_say_that_they_are_of_version_8() {
-        let bytes = Sums { checksum: u64::MAX, crc: u32::MAX }.uuid(u32::MAX);
+        let bytes = Sums { checksum: u64::MAX, short: u32::MAX }.uuid(u32::MAX);
         assert_eq!((bytes[6] >> 4, bytes[8] >> 6), (8, 0b10));
     }
 
