@@ -28,6 +28,7 @@ use crate::bare_metal::{
     BootSectors, Builder, KERNEL, Profile, STAGE_FOLDER, STAGE1, STAGE2, StageFiles, both, read,
 };
 use crate::checkout::Checkout;
+use crate::crc::crc32;
 use crate::guest::Direct;
 use crate::output;
 use crate::project::{self, Boot, FramebufferChoice, Settings};
@@ -36,7 +37,6 @@ use crate::toolchain::Toolchain;
 use anyhow::{Context, Result, ensure};
 use boot_info::{AddressWish, KernelConfig};
 use clap::Args;
-use loader::checksum::short_checksum;
 use std::fs;
 use std::path::{self, Path, PathBuf};
 use std::process::ExitCode;
@@ -284,7 +284,7 @@ pub(crate) fn build_for_runner(
 fn kernels_own_image(checkout: &Checkout, kernel: &Path) -> Result<PathBuf> {
     let kernel = path::absolute(kernel)?;
     let name = kernel.file_stem().context("--kernel: expected a file's path")?.to_string_lossy().into_owned();
-    let hash = short_checksum(kernel.as_os_str().as_encoded_bytes());
+    let hash = crc32(kernel.as_os_str().as_encoded_bytes());
     Ok(checkout.output().join("kernels").join(format!("{name}-{hash:08x}.img")))
 }
 

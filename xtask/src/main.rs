@@ -11,6 +11,7 @@ mod bochs;
 mod browser;
 mod checkout;
 mod child;
+mod crc;
 mod drawing;
 mod explain;
 mod flash;

@@ -139,10 +139,6 @@ pub const DESCRIPTOR_LEN: u32 = 12;
 /// Offset in the descriptor: the checksum of stage2, four bytes.
 pub const DESCRIPTOR_CHECKSUM: u32 = 0;
 
-/// How much more often each word counts in the checksum of stage2 than words follow it, as a power of two: as many words as a
-/// segment has.
-pub const CHECKSUM_COUNT_SHIFT: u32 = (SEGMENT_LEN / 2).ilog2();
-
 /// Offset in the descriptor: LBA of stage2's first sector, four bytes.
 pub const DESCRIPTOR_LBA: u32 = DESCRIPTOR_CHECKSUM + 4;
 
@@ -151,6 +147,10 @@ pub const DESCRIPTOR_SECTORS: u32 = DESCRIPTOR_LBA + 4;
 
 /// Offset in the descriptor: bytes in a sector, two bytes.
 pub const DESCRIPTOR_SECTOR_LEN: u32 = DESCRIPTOR_SECTORS + 2;
+
+/// How much more often each word counts in the checksum of stage2 than words follow it, as a power of two: as many words as a
+/// segment has.
+pub const CHECKSUM_COUNT_SHIFT: u32 = (SEGMENT_LEN / 2).ilog2();
 
 /// Offset of the disk signature (four bytes) in the boot sector.
 pub const DISK_SIGNATURE_OFFSET: u32 = 440;

@@ -1,7 +1,7 @@
 //! The checksums over everything on the disk behind LBA 0.
 //!
 //! They must not cost time beside the disk: a CRC from tables of 16 KiB takes 60 % of the time that 16 MiB take to arrive
-//! from an AHCI disk (in QEMU), and one bit by bit, in a boot sector, a quarter of all that a small kernel takes. [`Checksum`]
+//! from an AHCI disk (in QEMU), and one bit by bit, in a boot sector, a quarter of what a small kernel takes beside the BIOS. [`Checksum`]
 //! is taken of two words by one instruction, while they are copied. stage1, which has room for a few instructions, checks stage2
 //! by the [`short_checksum`], which is made the same way.
 

@@ -4,6 +4,7 @@
 
 use super::{iso, network_program};
 use crate::bare_metal::{BootSectors, StageFiles, append};
+use crate::crc::crc32;
 use crate::flatten::{flatten, symbol};
 use crate::output;
 use anyhow::{Context, Result, ensure};
@@ -298,13 +299,13 @@ fn sectors(len: usize) -> u64 {
 /// A number that tells disks apart, for operating systems: from the contents, so that it does not change by itself. The
 /// bundle's header, where they end, has the checksums of all that is behind it.
 fn disk_signature(up_to_header: &[u8]) -> u32 {
-    short_checksum(up_to_header).max(1)
+    crc32(up_to_header).max(1)
 }
 
 /// A boot sector that knows where stage2 lies in an image, in sectors of this length.
 fn with_descriptor(sector: &[u8], image: &[u8], stage2: &Range<usize>, sector_len: u32) -> Result<Vec<u8>> {
     let descriptor = Stage2Descriptor {
-        checksum: (short_checksum(&image[stage2.clone()])).into(),
+        checksum: short_checksum(&image[stage2.clone()]).into(),
         lba: u32::try_from(stage2.start / to_index(sector_len))?.into(),
         sectors: u16::try_from(stage2.len() / to_index(sector_len))?.into(),
         sector_len: u16::try_from(sector_len)?.into(),

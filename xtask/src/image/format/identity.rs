@@ -6,8 +6,9 @@
 //!
 //! Sources: VMware's Virtual Disk Format 1.1; VirtualBox's VDICore.h; \[MS-VHDX\] 2.2.2 (header) and 2.6.2.4 (page 83 data).
 
+use crate::crc::{crc32, crc32c};
 use anyhow::{Context, Result, ensure};
-use loader::checksum::{checksum, short_checksum};
+use loader::checksum::checksum;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 
@@ -23,7 +24,7 @@ pub(super) struct Identity {
 /// What stands for a run of bytes, where nobody tries to make another one with the same sums.
 struct Sums {
     checksum: u64,
-    short: u32,
+    crc: u32,
 }
 
 impl Identity {
@@ -58,7 +59,7 @@ impl Identity {
         let [disk, contents] = [self.of_name(0), self.of_contents(0)].map(digits);
         let mut text = format!(
             "{before}\nCID={:08x}\n{after}ddb.uuid.image=\"{disk}\"\nddb.uuid.modification=\"{contents}\"\n",
-            self.contents.short
+            self.contents.crc
         )
         .into_bytes();
         ensure!(text.len() as u64 <= len, "no room for the disk's UUID behind a name as long as this");
@@ -136,7 +137,7 @@ fn number_at(bytes: &[u8], offset: usize) -> u64 {
 
 impl Sums {
     fn of(bytes: &[u8]) -> Self {
-        Self { checksum: checksum(bytes), short: short_checksum(bytes) }
+        Self { checksum: checksum(bytes), crc: crc32(bytes) }
     }
 
     /// A UUID of the kind that is free for uses like this one: version 8, variant 10b (RFC 9562, 5.8).
@@ -144,7 +145,7 @@ impl Sums {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&self.checksum.to_be_bytes());
         bytes[8..12].copy_from_slice(&number.to_be_bytes());
-        bytes[12..].copy_from_slice(&self.short.to_be_bytes());
+        bytes[12..].copy_from_slice(&self.crc.to_be_bytes());
         bytes[6] = bytes[6] & 0x0f | 0x80;
         bytes[8] = bytes[8] & 0x3f | 0x80;
         bytes
@@ -163,13 +164,6 @@ fn digits(uuid: Uuid) -> String {
     [0..8, 8..12, 12..16, 16..20, 20..32].map(|field| number[field].to_owned()).join("-")
 }
 
-/// CRC-32C, the one of VHDX, bit by bit: there are 8 KiB to go through.
-fn crc32c(bytes: &[u8]) -> u32 {
-    const POLYNOMIAL: u32 = 0x82f6_3b78;
-    let step = |crc: u32| crc >> 1 ^ if crc & 1 != 0 { POLYNOMIAL } else { 0 };
-    !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| step(crc)))
-}
-
 pub(super) fn read_at(file: &mut File, offset: u64, bytes: &mut [u8]) -> Result<()> {
     file.seek(SeekFrom::Start(offset))?;
     Ok(file.read_exact(bytes)?)
@@ -185,11 +179,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn crc32c_has_its_check_value() {
-        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
-    }
-
-    #[test]
     fn another_name_is_another_disk_and_other_contents_are_another_state() {
         let [one, renamed, rebuilt] = [(&b"a.vdi"[..], &b"x"[..]), (b"b.vdi", b"x"), (b"a.vdi", b"y")]
             .map(|(n, c)| Identity::new(n, c));
@@ -202,7 +191,7 @@ mod tests {
 
     #[test]
     fn uuids_say_that_they_are_of_version_8() {
-        let bytes = Sums { checksum: u64::MAX, short: u32::MAX }.uuid(u32::MAX);
+        let bytes = Sums { checksum: u64::MAX, crc: u32::MAX }.uuid(u32::MAX);
         assert_eq!((bytes[6] >> 4, bytes[8] >> 6), (8, 0b10));
     }
 
