@@ -239,7 +239,7 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
         if self.features.no_execute { flags | PageTableFlags::NO_EXECUTE } else { flags }
     }
 
-    /// Maps a physical range to the addresses from `virtual_addr` on, with the largest pages that fit.
+    /// Maps a physical range, its last page whole, to the addresses from `virtual_addr` on, with the largest pages that fit.
     // A stack frame of its own: stage2 is smaller for it.
     #[inline(never)]
     fn map(
@@ -249,7 +249,8 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
         flags: PageTableFlags,
         what: Purpose,
     ) -> Result<()> {
-        let Range { start: mut physical_addr, end } = range;
+        let mut physical_addr = range.start;
+        let end = range.end.next_multiple_of(PAGE);
         while physical_addr < end {
             let fits = |level: &PageTableLevel| {
                 let len = page_len(*level);

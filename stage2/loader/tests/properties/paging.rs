@@ -4,7 +4,7 @@ use crate::cases;
 use crate::support::address_plan::{HIGHER_HALF, checked_plan};
 use crate::support::address_space::{Built, Order, table_count};
 use crate::support::memory_map::checked_overlay;
-use crate::support::page_walk::MemoryType;
+use crate::support::page_walk::{Mapping, MemoryType};
 use boot_info::{
     AddressWish, KernelConfig, KernelSegment, MemoryRegion, MemoryRegionKind, SegmentRights, StackLocation,
 };
@@ -386,6 +386,27 @@ fn a_kernel_that_wants_nothing_besides_gets_nothing_besides() {
         // The mode-switch page, the kernel, the stack, the boot info, and the file.
         assert_eq!(len, KERNEL.len + (1 + STACK_PAGES + 1 + file_pages) * PAGE);
         assert!(built.pages.iter().any(|page| page.virtual_addr == 0x8000 && page.executable));
+    }
+}
+
+#[test]
+fn a_file_that_ends_in_the_last_page_of_a_large_one_is_mapped_by_it() {
+    let regions = checked_overlay(&[
+        MemoryRegion::new(0, 0x9_f000, MemoryRegionKind::USABLE),
+        MemoryRegion::new(16 * MIB, 24 * MIB, MemoryRegionKind::USABLE),
+    ]);
+    let config = KernelConfig { map_physical_memory: false, ..KernelConfig::DEFAULT };
+    for (file_len, large_pages) in
+        [(2 * MIB - PAGE, 0), (2 * MIB - PAGE + 1, 1), (2 * MIB, 1), (2 * MIB + 1, 1)]
+    {
+        let mut map = regions.clone();
+        let mut frames = Frames::new(&mut map);
+        let file = 16 * MIB..16 * MIB + file_len;
+        let order = Order { config: &config, files: std::slice::from_ref(&file), ..order(&regions, &[]) };
+        let built = order.build(&mut frames).unwrap_or_else(|error| panic!("{error}"));
+        order.check(&built);
+        let is_large = |page: &&Mapping| page.len == 2 * MIB && file.contains(&page.physical_addr);
+        assert_eq!(built.pages.iter().filter(is_large).count(), large_pages, "{file_len:#x}");
     }
 }
 
