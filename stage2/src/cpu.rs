@@ -4,7 +4,7 @@ use core::arch::asm;
 use core::arch::x86::{__cpuid, __cpuid_count};
 use loader::paging::{PagingFeatures, WRITE_COMBINING_PAT};
 use loader::{BootError, Result};
-use x86_64::registers::control::{Cr0Flags, Cr4Flags};
+use x86_64::registers::control::Cr0Flags;
 use x86_64::registers::rflags::RFlags;
 
 const EXTENDED_MAX: u32 = 0x8000_0000;
@@ -26,25 +26,22 @@ pub(crate) fn detect() -> Result<PagingFeatures> {
     if features & LONG_MODE == 0 {
         return Err(BootError::NoLongMode { found: features }.into());
     }
-    allow_sse();
+    allow_coprocessor();
     Ok(PagingFeatures { no_execute: features & NO_EXECUTE != 0, gib_pages: features & GIB_PAGES != 0 })
 }
 
-/// Turns SSE on, which every 64-bit CPU has, up to SSE2 (Intel SDM volume 3, section 14.1): the checksums use it.
-fn allow_sse() {
+/// Makes ready for SSE, which every 64-bit CPU has, up to SSE2 (Intel SDM volume 3, section 14.1): the checksums turn it on while
+/// they use it.
+fn allow_coprocessor() {
     const NO_COPROCESSOR: u64 = Cr0Flags::EMULATE_COPROCESSOR.union(Cr0Flags::TASK_SWITCHED).bits();
-    // SAFETY: a 64-bit CPU has SSE; nothing else changes.
+    // SAFETY: a 64-bit CPU has a coprocessor; nothing else changes.
     unsafe {
         asm!(
             "mov {register}, cr0",
             "and {register}, ~{no_coprocessor}",
             "mov cr0, {register}",
-            "mov {register}, cr4",
-            "or {register}, {sse}",
-            "mov cr4, {register}",
             register = out(reg) _,
             no_coprocessor = const NO_COPROCESSOR,
-            sse = const Cr4Flags::OSFXSR.bits(),
             options(nostack),
         );
     }

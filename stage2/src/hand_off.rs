@@ -142,12 +142,18 @@ pub(crate) unsafe fn jump(
     let efer = (EferFlags::LONG_MODE_ENABLE | no_execute).bits();
     // x87 and SSE as the ABI expects them at the start of a program: all exceptions masked, rounding to nearest. By FXRSTOR:
     // where KVM emulates what runs before a kernel's own tables, it does not know LDMXCSR.
-    // SAFETY: SSE is on, and the state is ours alone. No code between here and the kernel uses the registers.
+    // SAFETY: a 64-bit CPU has SSE, and the state is ours alone. No code between here and the kernel uses the registers.
     unsafe {
         let state = FLOAT_STATE.0.get();
         (*state)[FloatState::CONTROL_WORD] = 0x37f;
         (*state)[FloatState::MXCSR] = 0x1f80;
-        asm!("fxrstor [{}]", in(reg) state, options(nostack));
+        asm!(
+            "mov cr4, {sse}",
+            "fxrstor [{state}]",
+            sse = in(reg) Cr4Flags::OSFXSR.bits() as u32,
+            state = in(reg) state,
+            options(nostack),
+        );
     }
     // SAFETY: the state is ours alone, and written before it is read. The caller vouches for the rest.
     unsafe {

@@ -154,8 +154,10 @@ impl Lanes {
     #[inline(never)]
     unsafe fn add(&mut self, blocks: &[Block], target: *mut u8) {
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-        // SAFETY: a 64-bit CPU has SSE2, and stage2 turns it on before it reads anything; the rest is as the caller says.
-        return unsafe { self.add_by_sse2(blocks, target) };
+        // SAFETY: a 64-bit CPU has SSE2, and stage2 looks for one before it reads anything; the rest is as the caller says.
+        unsafe {
+            with_sse(|| self.add_by_sse2(blocks, target));
+        }
         #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
         // SAFETY: as the caller says.
         unsafe {
@@ -244,6 +246,38 @@ impl Lanes {
             );
         }
     }
+}
+
+/// Runs what uses SSE. The loader has it off otherwise, as the BIOS has: an emulator that translates code does so anew for a CPU
+/// that has it on, the BIOS's code, too, which costs more than all checksums of a small kernel.
+///
+/// # Safety
+/// The CPU has SSE.
+#[cfg(all(target_os = "none", target_arch = "x86"))]
+unsafe fn with_sse(run: impl FnOnce()) {
+    /// CR4, bit 9 (Intel SDM volume 3, section 2.5).
+    const OSFXSR: u32 = 1 << 9;
+    let before: u32;
+    // SAFETY: nothing else changes, and the BIOS gets the register back as it was.
+    unsafe {
+        asm!(
+            "mov {before}, cr4",
+            "mov {with_sse}, {before}",
+            "or {with_sse}, {OSFXSR}",
+            "mov cr4, {with_sse}",
+            before = out(reg) before,
+            with_sse = out(reg) _,
+            OSFXSR = const OSFXSR,
+        );
+        run();
+        asm!("mov cr4, {}", in(reg) before);
+    }
+}
+
+/// Runs what uses SSE, which a host has on.
+#[cfg(any(target_arch = "x86_64", all(target_arch = "x86", not(target_os = "none"))))]
+unsafe fn with_sse(run: impl FnOnce()) {
+    run();
 }
 
 impl Default for Checksum {
