@@ -7,12 +7,12 @@
 
 use crate::error::{BootError, Purpose, Result};
 use crate::frames::Frames;
-use crate::plan::{AddressPlan, WINDOW_LEN_MIN};
+use crate::plan::{AddressPlan, LARGE_PAGE, WINDOW_LEN_MIN};
 use boot_info::{KernelSegment, List, MemoryRegion, MemoryRegionKind, SegmentRights, StackLocation};
 use core::ops::Range;
 use x86_64::structures::paging::mapper::PageTableFrameMapping;
-use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
-use x86_64::structures::paging::{PageTableFlags, PhysFrame};
+use x86_64::structures::paging::page_table::PageTableLevel;
+use x86_64::structures::paging::{PageTable, PageTableFlags, PhysFrame};
 use x86_64::{PhysAddr, VirtAddr};
 
 /// What the CPU can do for paging.
@@ -34,10 +34,15 @@ pub struct AddressSpace<'a, 'map, M> {
 
 const PAGE: u64 = layout::PAGE_LEN as u64;
 
+const GIB: u64 = 1 << 30;
+
+/// Entries of a table.
+const ENTRY_COUNT: usize = 512;
+
 /// The bit for the PAT in a page's entry of the lowest table, and where it lies in the entry of a large page, whose bit 7 says
 /// that it is one (Intel SDM volume 3, tables 4-18 to 4-20).
 const PAT: PageTableFlags = PageTableFlags::HUGE_PAGE;
-const PAT_OF_LARGE_PAGE: u64 = 1 << 12;
+const PAT_OF_LARGE_PAGE: PageTableFlags = PageTableFlags::from_bits_retain(1 << 12);
 
 /// Entry 5 of the PAT: [`WRITE_COMBINING_PAT`] makes it write-combining.
 const WRITE_COMBINING: PageTableFlags = PAT.union(PageTableFlags::WRITE_THROUGH);
@@ -168,24 +173,23 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
     /// # Errors
     /// `OutOfMemory`.
     pub fn map_first_mib(&mut self, all: bool) -> Result<()> {
-        for addr in (layout::PAGE_LEN..layout::FIRST_MIB_END).step_by(layout::PAGE_LEN as usize) {
-            let is_mode_switch = addr == layout::MODE_SWITCH_PAGE_ADDR;
-            if !all && !is_mode_switch {
-                continue;
-            }
-            let addr = addr.into();
+        let mut start = PAGE;
+        while start < layout::FIRST_MIB_END.into() {
+            let found =
+                PhysicalPages { regions: self.frames.map(), pieces: &[], framebuffer: &(0..0) }.at(start);
+            let end = found.end.min(layout::FIRST_MIB_END.into());
+            // Nothing else is, without pieces.
+            let is_mode_switch = found.is_read_only;
             let mut flags = if is_mode_switch { PageTableFlags::PRESENT } else { self.data() };
-            flags.set(
-                UNCACHED,
-                !PhysicalPages { regions: self.frames.map(), pieces: &[], framebuffer: &(0..0) }
-                    .at(addr)
-                    .is_cached,
-            );
-            if let Err(error) = self.map(addr, addr..addr + PAGE, flags, Purpose::FirstMib)
-                && !matches!(*error, BootError::AlreadyMapped { .. })
-            {
-                return Err(error);
+            flags.set(UNCACHED, !found.is_cached);
+            if all || is_mode_switch {
+                match self.map(start, start..end, flags, Purpose::FirstMib) {
+                    // By a large page, which has all of it.
+                    Err(error) if matches!(*error, BootError::AlreadyMapped { .. }) => {}
+                    result => result?,
+                }
             }
+            start = end;
         }
         Ok(())
     }
@@ -223,9 +227,9 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
     /// # Errors
     /// `AlreadyMapped` where the plan is not one for this kernel.
     pub fn map_tables(&mut self, index: u16) -> Result<()> {
-        let addr = VirtAddr::new_truncate(u64::from(index) * page_len(PageTableLevel::Four)).as_u64();
+        let addr = VirtAddr::new_truncate(u64::from(index) << 39).as_u64();
         let (root, flags) = (self.root.start_address(), self.data());
-        let entry = self.entry(addr, PageTableLevel::Four, Purpose::PageTables)?;
+        let entry = &mut self.table(addr, PageTableLevel::Four, Purpose::PageTables)?[usize::from(index)];
         if !entry.is_unused() {
             return Err(BootError::AlreadyMapped { what: Purpose::PageTables, found: addr }.into());
         }
@@ -252,41 +256,45 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
         let mut physical_addr = range.start;
         let end = range.end.next_multiple_of(PAGE);
         while physical_addr < end {
-            let fits = |level: &PageTableLevel| {
-                let len = page_len(*level);
-                (virtual_addr | physical_addr).is_multiple_of(len) && end - physical_addr >= len
-            };
-            let sizes = [PageTableLevel::Three, PageTableLevel::Two];
-            let usable = if self.features.gib_pages { &sizes[..] } else { &sizes[1..] };
-            let level = usable.iter().copied().find(fits).unwrap_or(PageTableLevel::One);
-            let size_flag = if level == PageTableLevel::One {
-                PageTableFlags::empty()
+            let fits = |len| (virtual_addr | physical_addr).is_multiple_of(len) && end - physical_addr >= len;
+            let (level, len) = if self.features.gib_pages && fits(GIB) {
+                (PageTableLevel::Three, GIB)
+            } else if fits(LARGE_PAGE) {
+                (PageTableLevel::Two, LARGE_PAGE)
             } else {
-                PageTableFlags::HUGE_PAGE
+                (PageTableLevel::One, PAGE)
             };
-            let entry = self.entry(virtual_addr, level, what)?;
-            if !entry.is_unused() {
-                return Err(BootError::AlreadyMapped { what, found: virtual_addr }.into());
+            let mut flags = flags;
+            if level != PageTableLevel::One {
+                flags.set(PAT_OF_LARGE_PAGE, flags.contains(PAT));
+                flags |= PageTableFlags::HUGE_PAGE;
             }
-            let has_moved = level != PageTableLevel::One && flags.contains(PAT);
-            let pat = if has_moved { PAT_OF_LARGE_PAGE } else { 0 };
-            entry.set_addr(PhysAddr::new(physical_addr | pat), flags | size_flag);
-            physical_addr += page_len(level);
-            // The last page of the address space may be the last one to be mapped.
-            virtual_addr = virtual_addr.wrapping_add(page_len(level));
+            // Behind its first entry, no table has one that a larger page could begin at.
+            let table = self.table(virtual_addr, level, what)?;
+            for index in index(virtual_addr, level)..ENTRY_COUNT {
+                if end - physical_addr < len {
+                    break;
+                }
+                let entry = &mut table[index];
+                if entry.is_unused() {
+                    entry.set_addr(PhysAddr::new(physical_addr), flags);
+                } else if !matches!(what, Purpose::FirstMib) {
+                    return Err(BootError::AlreadyMapped { what, found: virtual_addr }.into());
+                }
+                physical_addr += len;
+                // The last page of the address space may be the last one to be mapped.
+                virtual_addr = virtual_addr.wrapping_add(len);
+            }
         }
         Ok(())
     }
 
-    /// The entry for an address in the table of a level. Tables on the way to it are made where there are none.
-    fn entry(
-        &mut self,
-        virtual_addr: u64,
-        level: PageTableLevel,
-        what: Purpose,
-    ) -> Result<&mut PageTableEntry> {
+    /// The table of a level that an address has its entry in. Tables on the way are made where there are none.
+    fn table(&mut self, virtual_addr: u64, level: PageTableLevel, what: Purpose) -> Result<&mut PageTable> {
         let already_mapped = || BootError::AlreadyMapped { what, found: virtual_addr };
-        let addr = VirtAddr::try_new(virtual_addr).map_err(|_| already_mapped())?;
+        if VirtAddr::try_new(virtual_addr).is_err() {
+            return Err(already_mapped().into());
+        }
         let mut table = self.root;
         let mut table_level = PageTableLevel::Four;
         loop {
@@ -294,10 +302,10 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
             // SAFETY: `Self::new` has it that the pointer leads to the table, and that nobody else uses it; the borrow of
             // `self` keeps other references away.
             let entries = unsafe { &mut *pointer };
-            let entry = &mut entries[addr.page_table_index(table_level)];
             if table_level == level {
-                return Ok(entry);
+                return Ok(entries);
             }
+            let entry = &mut entries[index(virtual_addr, table_level)];
             if entry.is_unused() {
                 let new = self.new_table()?;
                 entry.set_frame(new, PageTableFlags::PRESENT | PageTableFlags::WRITABLE);
@@ -317,9 +325,9 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
     }
 }
 
-/// Bytes that an entry in a table of this level maps.
-fn page_len(level: PageTableLevel) -> u64 {
-    PAGE << (9 * (level as u32 - 1))
+/// The index of an address's entry in a table of this level.
+fn index(virtual_addr: u64, level: PageTableLevel) -> usize {
+    VirtAddr::new_truncate(virtual_addr).page_table_index(level).into()
 }
 
 /// What is known of physical memory.
