@@ -8,15 +8,14 @@ const GET_DATE: u32 = 0x0400;
 
 /// Date and time; None where the clock is not running, or shows none.
 pub(crate) fn read() -> Option<WallClock> {
-    let before = ask(GET_DATE)?;
-    let mut time = ask(GET_TIME)?;
-    let date = ask(GET_DATE)?;
-    if (before.ecx, before.edx) != (date.ecx, date.edx) {
-        // Midnight has passed, and the time may be the one before.
-        time = ask(GET_TIME)?;
+    let mut date = ask(GET_DATE)?;
+    let time = ask(GET_TIME)?;
+    let low = |register: u32| (register & 0xffff) as u16;
+    if low(time.ecx) == 0 {
+        // In the first minute of a day, the date may be the one before.
+        date = ask(GET_DATE)?;
     }
     let [second, ..] = (time.edx >> 8).to_le_bytes();
-    let low = |register: u32| (register & 0xffff) as u16;
     WallClock::from_bcd(low(date.ecx), low(date.edx), low(time.ecx), second)
 }
 
