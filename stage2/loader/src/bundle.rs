@@ -295,6 +295,8 @@ impl Bundle {
     }
 
     /// The headers are the start of the kernel, and fit where they are read to.
+    // Called, not unfolded: stage2 is smaller for it.
+    #[inline(never)]
     fn check_kernel_headers(&self) -> Result<()> {
         let Self { kernel, kernel_headers, .. } = self;
         if kernel_headers.offset != kernel.offset {
@@ -379,6 +381,8 @@ impl RawConfig {
         }
     }
 
+    // Called, not unfolded: stage2 is smaller for it.
+    #[inline(never)]
     fn parse(&self) -> Result<KernelConfig> {
         let (page, stack_len) = (u64::from(layout::PAGE_LEN), self.stack_len.get());
         if stack_len == 0 || stack_len > KernelConfig::STACK_LEN_MAX || !stack_len.is_multiple_of(page) {

@@ -274,6 +274,8 @@ impl Kernel {
 
     /// The pages of the sorted segments. A page that several segments share gets the rights of all of them; one that only
     /// relocations write to is not writable.
+    // Called, not unfolded: stage2 is smaller for it.
+    #[inline(never)]
     fn find_page_runs(&mut self) {
         let runs = &mut self.page_runs;
         for segment in &self.segments {
@@ -345,6 +347,8 @@ pub fn is_position_independent(file: &[u8]) -> bool {
 }
 
 /// The file header, checked up to the place of the program header table.
+// Called, not unfolded: stage2 is smaller for it.
+#[inline(never)]
 fn parse_header(head: &[u8], file_len: u64) -> Result<&FileHeader> {
     if let Some(&[a, b, c, d]) = head.first_chunk()
         && [a, b, c, d] != abi::ELFMAGIC

@@ -10,6 +10,8 @@ use loader::e820::{self, Answer, Entry, Reports};
 ///
 /// # Errors
 /// Those of [`e820::collect`].
+// Called, not unfolded: stage2 is smaller for it.
+#[inline(never)]
 pub(crate) fn fetch(reports: &mut Reports) -> Result<()> {
     if reports.is_empty() {
         e820::collect(reports, ask)?;

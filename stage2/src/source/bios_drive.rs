@@ -22,9 +22,9 @@ const GET_PARAMETERS: u8 = 0x48;
 pub(crate) struct BiosDrive {
     drive: u8,
     sector_len: u32,
-    /// Number of sectors, where the BIOS tells. Without EDD the geometry says what the drive could hold, not what is in
-    /// it.
-    sectors: Option<u64>,
+    /// What EDD tells of the drive; zeros where there is no EDD, or it tells nothing: the geometry would say what the drive could
+    /// hold, not what is in it.
+    told: DriveParameters,
     access: Access,
 }
 
@@ -41,18 +41,21 @@ impl BiosDrive {
     ///
     /// # Errors
     /// `NoGeometry` when there is neither EDD nor a geometry; `SectorLength`.
+    // Not inlined: stage2 is smaller for it.
+    #[inline(never)]
     pub(crate) fn open(drive: u8, sector_len: u32) -> Result<Self> {
         let sector_len = check_sector_len(drive, sector_len)?;
+        let mut opened = Self { drive, sector_len, told: DriveParameters::BLANK, access: Access::Edd };
         // A BIOS that boots a CD reads it by packets, whether or not it says so.
         if sector_len == layout::SECTOR_LEN && !has_edd(drive) {
-            return Ok(Self { drive, sector_len, sectors: None, access: Access::Chs(geometry(drive)?) });
+            opened.access = Access::Chs(geometry(drive)?);
+            return Ok(opened);
         }
-        let told = parameters(drive);
-        if told.sector_len() != 0 {
-            check_sector_len(drive, told.sector_len())?;
+        fetch_parameters(drive, &mut opened.told);
+        if opened.told.sector_len() != 0 {
+            check_sector_len(drive, opened.told.sector_len())?;
         }
-        let sectors = Some(told.sectors()).filter(|&sectors| sectors > 0);
-        Ok(Self { drive, sector_len, sectors, access: Access::Edd })
+        Ok(opened)
     }
 
     /// Makes sure that the drive has all sectors up to, not including, `expected`, where the BIOS tells.
@@ -60,15 +63,16 @@ impl BiosDrive {
     /// # Errors
     /// `DiskTooSmall`.
     pub(crate) fn check_size(&self, expected: u64) -> Result<()> {
-        match self.sectors {
-            Some(found) if found < expected => Err(BootError::DiskTooSmall { found, expected }.into()),
+        match self.told.sectors() {
+            0 => Ok(()),
+            found if found < expected => Err(BootError::DiskTooSmall { found, expected }.into()),
             _ => Ok(()),
         }
     }
 
-    /// What EDD tells of the drive; zeros where there is no EDD, or it tells nothing.
-    pub(super) fn parameters(&self) -> DriveParameters {
-        if matches!(self.access, Access::Edd) { parameters(self.drive) } else { DriveParameters::BLANK }
+    /// What EDD tells of a drive that is read by it; zeros otherwise.
+    pub(super) fn parameters(&self) -> &DriveParameters {
+        if matches!(self.access, Access::Edd) { &self.told } else { &DriveParameters::BLANK }
     }
 
     /// Brings the drive and its controller to their senses.
@@ -88,7 +92,8 @@ impl BiosDrive {
 
     /// How large the BIOS says that the drive is.
     pub(crate) fn size(&self) -> Option<DriveSize> {
-        self.sectors.map(|sectors| DriveSize { sectors, sector_len: self.sector_len, reserved: 0 })
+        let sectors = self.told.sectors();
+        (sectors > 0).then_some(DriveSize { sectors, sector_len: self.sector_len, reserved: 0 })
     }
 
     /// Reads sectors from `lba` on into the bounce buffer. Where EDD fails and CHS does not, CHS is tried first from
@@ -216,14 +221,15 @@ impl Sectors for BiosDrive {
     }
 }
 
-/// What EDD tells of a drive; zeros where it tells nothing.
-fn parameters(drive: u8) -> DriveParameters {
-    let mut parameters = DriveParameters::BLANK;
-    let (ds, offset) = far_pointer(&raw mut parameters as u32);
+/// Fills in what EDD tells of a drive, where it tells anything.
+fn fetch_parameters(drive: u8, parameters: &mut DriveParameters) {
+    let (ds, offset) = far_pointer(&raw mut *parameters as u32);
     let registers = BiosRegisters { esi: offset.into(), ds, ..BiosRegisters::default() };
     // SAFETY: the BIOS writes to DS:SI as many bytes as the structure says it has.
     let registers = unsafe { call(GET_PARAMETERS, drive, registers) };
-    if registers.carry() { DriveParameters::BLANK } else { parameters }
+    if registers.carry() {
+        *parameters = DriveParameters::BLANK;
+    }
 }
 
 /// Whether the BIOS reads this drive by disk address packets (EDD-3, section 8.1).

@@ -37,7 +37,7 @@ impl Drive {
         // Of disks; others are not read this way.
         let sectors = u64::from(layout::BUNDLE_HEADER_LEN / layout::SECTOR_LEN);
         if self.sector_len() == layout::SECTOR_LEN {
-            self.dma = ide::find(&self.bios.parameters());
+            self.dma = ide::find(self.bios.parameters());
         }
         // SAFETY: the place for the kernel's headers has room for so many, and nothing is there yet.
         if unsafe { self.read_dma(lba, sectors, layout::KERNEL_HEADERS_ADDR.into()) } == 0 {
