@@ -148,9 +148,11 @@ pub(crate) unsafe fn jump(
         (*state)[FloatState::CONTROL_WORD] = 0x37f;
         (*state)[FloatState::MXCSR] = 0x1f80;
         asm!(
+            "mov {sse}, {osfxsr}",
             "mov cr4, {sse}",
             "fxrstor [{state}]",
-            sse = in(reg) Cr4Flags::OSFXSR.bits() as u32,
+            sse = out(reg) _,
+            osfxsr = const Cr4Flags::OSFXSR.bits(),
             state = in(reg) state,
             options(nostack),
         );
