@@ -43,8 +43,8 @@ use xshell::Shell;
 /// Measure boots against bare BIOS reads, in QEMU.
 ///
 /// The time is that from QEMU's start to its end, the median of all runs. `beyond` is the time beyond that of a boot sector
-/// that ends at once; `to base` and `to reads` are its ratios to that sector's time and to what the bare reads of the same
-/// sectors take beyond it. Without options it takes a minute or two, with `--all` the better part of an hour.
+/// that ends at once, the median of all turns; `to base` and `to reads` are its ratios to that sector's time and to what the
+/// bare reads of the same sectors take beyond it. Without options it takes a minute or two, with `--all` the better part of an hour.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -152,7 +152,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     output::line(&report::table(&groups, earlier.as_ref()));
     output::line(
-        "beyond: the median less that of the boot sector that ends at once; its ratios to that one's median, and to what \
+        "beyond: the boot sector that ends at once, in the same turn; the median, its ratios to that one's median, and to what \
          the bare reads take beyond it",
     );
     peers.left_out.iter().for_each(|what| output::line(&format!("left out: {what}")));

@@ -27,7 +27,7 @@ pub(super) fn of(groups: &[Group]) -> Drawing {
         line(&mut chart, |_| Vec::new(), group.name.clone());
         // Behind the boot sector that all are counted from.
         let rows = group.rows.get(1..).unwrap_or_default();
-        let longest = rows.iter().map(end).max().unwrap_or_default();
+        let longest = rows.iter().map(|row| row.beyond.upper_quartile).max().unwrap_or_default();
         for (index, row) in rows.iter().enumerate() {
             let color = match index {
                 0 => BARE_READS,
@@ -49,29 +49,24 @@ fn line(chart: &mut Drawing, shapes: impl FnOnce(u32) -> Vec<Shape>, text: Strin
     chart.height += LINE_HEIGHT;
 }
 
-/// The longest time of a row that is drawn.
-fn end(row: &Row) -> Duration {
-    row.beyond + (row.time.upper_quartile - row.time.median)
-}
-
 /// A bar up to the median, a line from quartile to quartile, and what it was.
 fn bar(row: &Row, longest: Duration, color: Color, y: u32) -> Vec<Shape> {
     let pixels = |time: Duration| {
         let share = time.as_nanos() * u128::from(BARS_WIDTH) / longest.as_nanos().max(1);
         u32::try_from(share).map_or(BARS_WIDTH, |pixels| pixels.min(BARS_WIDTH))
     };
-    let Spread { lower_quartile, median, .. } = row.time;
-    let quartiles = [row.beyond.saturating_sub(median - lower_quartile), end(row)].map(pixels);
+    let Spread { lower_quartile, median, upper_quartile } = row.beyond;
+    let quartiles = [lower_quartile, upper_quartile].map(pixels);
     let to_reads = row.to_reads.map_or(String::new(), |ratio| format!("  {ratio:.2}x"));
     let at = |x, width, height, color| Shape::Rectangle { x, y: y - height / 2, width, height, color };
     vec![
-        at(BARS_X, pixels(row.beyond).max(1), BAR_HEIGHT, color),
+        at(BARS_X, pixels(median).max(1), BAR_HEIGHT, color),
         at(BARS_X + quartiles[0], (quartiles[1] - quartiles[0]).max(1), 2, INK),
         Shape::Text {
             x: BARS_X + quartiles[1] + MARGIN / 2,
             y,
             end: End::Left,
-            text: format!("{}{to_reads}", milliseconds(row.beyond)),
+            text: format!("{}{to_reads}", milliseconds(median)),
         },
     ]
 }

@@ -23,8 +23,8 @@ pub(super) struct Contender {
 /// What the boots of one contender took.
 pub(super) struct Measured {
     pub(super) loader: String,
-    /// From QEMU's start to its end.
-    pub(super) time: Spread,
+    /// From QEMU's start to its end, one boot after the other.
+    pub(super) times: Vec<Duration>,
     /// The median of what QEMU used of the processors, in user mode and in the system's.
     pub(super) cpu_time: Duration,
 }
@@ -41,9 +41,9 @@ pub(super) fn in_turn(contenders: Vec<Contender>, disk: Disk, runs: u32) -> Resu
         }
     }
     let measured = |(contender, samples): (Contender, Vec<Sample>)| {
-        let time = Spread::of(samples.iter().map(|sample| sample.time)).context("no run")?;
+        let times = samples.iter().map(|sample| sample.time).collect();
         let cpu_time = Spread::of(samples.iter().map(|sample| sample.cpu_time)).context("no run")?.median;
-        Ok(Measured { loader: contender.loader, time, cpu_time })
+        Ok(Measured { loader: contender.loader, times, cpu_time })
     };
     contenders.into_iter().zip(samples).map(measured).collect()
 }

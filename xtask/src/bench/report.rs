@@ -20,8 +20,9 @@ pub(super) struct Row {
     pub(super) loader: String,
     pub(super) time: Spread,
     pub(super) cpu_time: Duration,
-    /// Beyond the boot sector that ends at once.
-    pub(super) beyond: Duration,
+    /// Beyond the boot sector that ends at once and was booted in the same turn: what makes the machine slower for a while makes
+    /// both slower.
+    pub(super) beyond: Spread,
     /// Of that time to what the boot sector that ends at once takes.
     pub(super) to_base: Option<f64>,
     /// Of that time to the one of the bare reads; none where noise hides what these take.
@@ -31,17 +32,20 @@ pub(super) struct Row {
 impl Group {
     /// From a boot sector that ends at once, the bare reads, and any loaders.
     pub(super) fn of(name: String, measured: Vec<Measured>) -> Result<Self> {
-        let base = measured.first().context("nothing measured")?.time;
-        let reads = measured.get(1).context("no bare reads")?.time;
-        let beyond = |time: Spread| time.median.saturating_sub(base.median);
-        let noise = base.range().max(reads.range());
-        let reads = if beyond(reads) > noise { beyond(reads) } else { Duration::ZERO };
-        let row = |Measured { loader, time, cpu_time }| {
-            let beyond = beyond(time);
-            let [to_base, to_reads] = [base.median, reads].map(|other| ratio(beyond, other));
-            Row { loader, time, cpu_time, beyond, to_base, to_reads }
+        let base = measured.first().context("nothing measured")?.times.clone();
+        let beyond = |times: &[Duration]| {
+            Spread::of(times.iter().zip(&base).map(|(time, base)| time.saturating_sub(*base)))
         };
-        Ok(Self { name, rows: measured.into_iter().map(row).collect() })
+        let base_median = Spread::of(base.iter().copied()).context("no run")?.median;
+        let reads = measured.get(1).and_then(|reads| beyond(&reads.times)).context("no bare reads")?;
+        let reads = if reads.median > reads.range() { reads.median } else { Duration::ZERO };
+        let row = |Measured { loader, times, cpu_time }| {
+            let beyond = beyond(&times).context("no run")?;
+            let time = Spread::of(times).context("no run")?;
+            let [to_base, to_reads] = [base_median, reads].map(|other| ratio(beyond.median, other));
+            Ok(Row { loader, time, cpu_time, beyond, to_base, to_reads })
+        };
+        Ok(Self { name, rows: measured.into_iter().map(row).collect::<Result<_>>()? })
     }
 }
 
@@ -63,7 +67,7 @@ pub(super) fn table(groups: &[Group], earlier: Option<&Record>) -> String {
                 format!("{} .. {}", number(lower_quartile), milliseconds(upper_quartile)),
             ];
             // The first one is what the others are counted from.
-            let beyond = (index > 0).then(|| milliseconds(row.beyond));
+            let beyond = (index > 0).then(|| milliseconds(row.beyond.median));
             let to_base = row.to_base.filter(|_| index > 0);
             cells.extend([or_dash(beyond), or_dash(to_base.map(two_places))]);
             cells.push(or_dash(row.to_reads.filter(|_| index > 0).map(two_places)));
@@ -110,7 +114,7 @@ pub(super) mod tests {
     pub(in super::super) fn group(name: &str, times: &[(&str, u64)]) -> Group {
         let measured = |&(loader, time): &(&str, u64)| {
             let time = Duration::from_millis(time);
-            Measured { loader: loader.to_owned(), time: Spread::of([time]).unwrap(), cpu_time: time / 2 }
+            Measured { loader: loader.to_owned(), times: vec![time], cpu_time: time / 2 }
         };
         Group::of(name.to_owned(), times.iter().map(measured).collect()).unwrap()
     }
@@ -133,22 +137,32 @@ pub(super) mod tests {
         assert_eq!(table(&[boots([100, 120, 150])], None).lines().collect::<Vec<_>>(), expected);
     }
 
+    /// A group of turns, each with so many milliseconds for each loader.
+    fn turns<const N: usize>(turns: [[u64; N]; 3]) -> Group {
+        let measured = |index| Measured {
+            loader: String::new(),
+            times: turns.iter().map(|turn: &[u64; N]| Duration::from_millis(turn[index])).collect(),
+            cpu_time: Duration::ZERO,
+        };
+        Group::of(String::new(), (0..N).map(measured).collect()).unwrap()
+    }
+
+    #[test]
+    fn a_slow_hour_for_all_changes_nothing() {
+        let group = turns([[100, 110, 150], [200, 210, 250], [300, 310, 350]]);
+        let beyond = |index: usize| group.rows[index].beyond;
+        assert_eq!([beyond(1).median, beyond(2).median], [10, 50].map(Duration::from_millis));
+        assert_eq!([beyond(1).range(), beyond(2).range()], [Duration::ZERO; 2]);
+        assert_eq!(group.rows[2].to_reads, Some(5.0));
+    }
+
     #[test]
     fn noise_that_hides_the_bare_reads_leaves_no_ratio_to_them() {
-        let to_reads = |base: [u64; 3], reads: [u64; 3]| {
-            let measured = |times: [u64; 3]| Measured {
-                loader: String::new(),
-                time: Spread::of(times.map(Duration::from_millis)).unwrap(),
-                cpu_time: Duration::ZERO,
-            };
-            let group = Group::of(String::new(), vec![measured(base), measured(reads), measured([150; 3])]);
-            group.unwrap().rows[2].to_reads
-        };
-        assert_eq!(to_reads([100; 3], [110; 3]), Some(5.0));
-        assert_eq!(to_reads([100; 3], [99; 3]), None);
-        assert_eq!(to_reads([95, 100, 125], [110; 3]), None, "quartiles further apart than 10 ms");
-        assert_eq!(to_reads([100; 3], [95, 110, 125]), None);
-        assert_eq!(to_reads([98, 100, 102], [108, 110, 112]), Some(5.0));
+        let to_reads = |reads: [u64; 3]| turns(reads.map(|reads| [100, reads, 150])).rows[2].to_reads;
+        assert_eq!(to_reads([110; 3]), Some(5.0));
+        assert_eq!(to_reads([99; 3]), None);
+        assert_eq!(to_reads([95, 110, 135]), None, "quartiles further apart than 10 ms");
+        assert_eq!(to_reads([108, 110, 112]), Some(5.0));
         assert!(table(&[boots([100, 99, 110])], None).contains("10.0 ms     0.10         -"));
     }
 
