@@ -276,6 +276,7 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
                     break;
                 }
                 let entry = &mut table[index];
+                // In the first MiB, what the kernel has mapped there stays.
                 if entry.is_unused() {
                     entry.set_addr(PhysAddr::new(physical_addr), flags);
                 } else if !matches!(what, Purpose::FirstMib) {

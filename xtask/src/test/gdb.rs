@@ -190,7 +190,7 @@ fn window_to_high_memory(scene: &Scene) -> Result<()> {
     session
         .say("pages 0x200000", &["PD    [  1]", "0x200000 is physical 0x100000000, in a page of 2 MiB"])?;
     session.say("delete", &[])?;
-    session.say("next-switch", &["PROTECTED 32-bit", "CR0 -PG", "CR4 -PAE", "<hand_off_set_pae>"])?;
+    session.say("next-switch", &["PROTECTED 32-bit", "CR0 -PG", "CR4 +OSFXSR -PAE", "<hand_off_set_pae>"])?;
     session.say("kernel", &["LONG 64-bit", "kernel  _start"])?;
     session.quit()
 }
