@@ -1,4 +1,4 @@
-//! Checksums that other people have defined, and that what tells things apart is made of: the loader's own are for damage.
+//! Checksums that others have defined, for what tells things apart. Those that tell damage are the loader's own.
 
 use crc::{CRC_32_ISCSI, CRC_32_ISO_HDLC, Crc};
 

@@ -33,12 +33,16 @@ impl Group {
     /// From a boot sector that ends at once, the bare reads, and any loaders.
     pub(super) fn of(name: String, measured: Vec<Measured>) -> Result<Self> {
         let base = measured.first().context("nothing measured")?.times.clone();
-        let beyond = |times: &[Duration]| {
-            Spread::of(times.iter().zip(&base).map(|(time, base)| time.saturating_sub(*base)))
+        let longest = base.iter().max().copied().context("no run")?;
+        // All of them longer by the longest one: none is below nothing, which would look like less noise than there is.
+        let differences = |times: &[Duration]| {
+            Spread::of(times.iter().zip(&base).map(|(time, base)| *time + longest - *base))
         };
+        let beyond = |times: &[Duration]| Some(differences(times)?.less(longest));
         let base_median = Spread::of(base.iter().copied()).context("no run")?.median;
-        let reads = measured.get(1).and_then(|reads| beyond(&reads.times)).context("no bare reads")?;
-        let reads = if reads.median > reads.range() { reads.median } else { Duration::ZERO };
+        let reads = measured.get(1).and_then(|reads| differences(&reads.times)).context("no bare reads")?;
+        let noise = reads.range();
+        let reads = Some(reads.less(longest).median).filter(|&reads| reads > noise).unwrap_or_default();
         let row = |Measured { loader, times, cpu_time }| {
             let beyond = beyond(&times).context("no run")?;
             let time = Spread::of(times).context("no run")?;
@@ -158,11 +162,14 @@ pub(super) mod tests {
 
     #[test]
     fn noise_that_hides_the_bare_reads_leaves_no_ratio_to_them() {
-        let to_reads = |reads: [u64; 3]| turns(reads.map(|reads| [100, reads, 150])).rows[2].to_reads;
-        assert_eq!(to_reads([110; 3]), Some(5.0));
-        assert_eq!(to_reads([99; 3]), None);
-        assert_eq!(to_reads([95, 110, 135]), None, "quartiles further apart than 10 ms");
-        assert_eq!(to_reads([108, 110, 112]), Some(5.0));
+        let to_reads = |base: [u64; 3], reads: [u64; 3]| {
+            turns(std::array::from_fn(|turn| [base[turn], reads[turn], 150])).rows[2].to_reads
+        };
+        assert_eq!(to_reads([100; 3], [110; 3]), Some(5.0));
+        assert_eq!(to_reads([100; 3], [99; 3]), None);
+        assert_eq!(to_reads([95, 100, 125], [110; 3]), None, "quartiles further apart than 10 ms");
+        assert_eq!(to_reads([100; 3], [95, 110, 125]), None);
+        assert_eq!(to_reads([98, 100, 102], [108, 110, 112]), Some(5.0));
         assert!(table(&[boots([100, 99, 110])], None).contains("10.0 ms     0.10         -"));
     }
 

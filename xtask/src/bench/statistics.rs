@@ -19,6 +19,15 @@ impl Spread {
         Some(Self { lower_quartile: quarter(1)?, median: quarter(2)?, upper_quartile: quarter(3)? })
     }
 
+    /// The same of times that were shorter by so much; none is less than nothing.
+    pub(super) fn less(self, time: Duration) -> Self {
+        Self {
+            lower_quartile: self.lower_quartile.saturating_sub(time),
+            median: self.median.saturating_sub(time),
+            upper_quartile: self.upper_quartile.saturating_sub(time),
+        }
+    }
+
     /// How far the quartiles are apart.
     pub(super) fn range(self) -> Duration {
         self.upper_quartile - self.lower_quartile
