@@ -208,15 +208,21 @@ fn memory_above_4_gib(scene: &Scene) -> Result<()> {
     succeeds(scene, "physical_memory", "", machine)?.wait_for("memory above 4 GiB: ")
 }
 
-/// Clock, boot drive and firmware's tables are told as QEMU was.
+/// Clock, boot drive and firmware's tables are told as QEMU was: in the middle of a day, and in its first minute, when the date
+/// is asked for once more.
 fn firmware(scene: &Scene, machine: &str, command_line: &str) -> Result<()> {
     let image = scene.image(&read(&scene.parts.test_kernels.join("firmware"))?, command_line)?;
-    let clock = ["-rtc", "base=2031-05-04T12:34:20"].map(str::to_owned).to_vec();
-    let machine = Machine { machine: Some(machine.to_owned()), arguments: clock, ..Machine::default() };
-    let mut booted = scene.boot(&image, machine)?;
-    booted.wait_for_success()?;
-    booted.wait_for("clock: 2031-05-04 12:3")?;
-    booted.wait_for(&format!("drive: {} sectors of 512 bytes", image.bytes().len() / 512))
+    for (base, told) in
+        [("2031-05-04T12:34:20", "clock: 2031-05-04 12:3"), ("2031-05-04T00:00:01", "clock: 2031-05-04 00:0")]
+    {
+        let clock = vec!["-rtc".to_owned(), format!("base={base}")];
+        let machine = Machine { machine: Some(machine.to_owned()), arguments: clock, ..Machine::default() };
+        let mut booted = scene.boot(&image, machine)?;
+        booted.wait_for_success()?;
+        booted.wait_for(told)?;
+        booted.wait_for(&format!("drive: {} sectors of 512 bytes", image.bytes().len() / 512))?;
+    }
+    Ok(())
 }
 
 /// The test kernel ends with success.
