@@ -13,7 +13,7 @@ const NO_EXECUTE: u32 = 1 << 20;
 const GIB_PAGES: u32 = 1 << 26;
 const LONG_MODE: u32 = 1 << 29;
 
-/// Makes sure that this is a 64-bit CPU, finds out what it can do for paging, and turns on what the loader itself uses.
+/// Makes sure that this is a 64-bit CPU, finds out what it can do for paging, and makes ready for SSE.
 ///
 /// # Errors
 /// `NoCpuid`, `NoLongMode`.
@@ -30,8 +30,8 @@ pub(crate) fn detect() -> Result<PagingFeatures> {
     Ok(PagingFeatures { no_execute: features & NO_EXECUTE != 0, gib_pages: features & GIB_PAGES != 0 })
 }
 
-/// Makes ready for SSE, which every 64-bit CPU has, up to SSE2 (Intel SDM volume 3, section 14.1): the checksums turn it on while
-/// they use it.
+/// Lets the CPU run what SSE needs besides its own bit (Intel SDM volume 3, section 14.1). Every 64-bit CPU has it, up to SSE2;
+/// the checksums turn it on while they use it.
 fn allow_coprocessor() {
     const NO_COPROCESSOR: u64 = Cr0Flags::EMULATE_COPROCESSOR.union(Cr0Flags::TASK_SWITCHED).bits();
     // SAFETY: a 64-bit CPU has a coprocessor; nothing else changes.

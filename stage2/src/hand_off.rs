@@ -142,7 +142,7 @@ pub(crate) unsafe fn jump(
     let efer = (EferFlags::LONG_MODE_ENABLE | no_execute).bits();
     // x87 and SSE as the ABI expects them at the start of a program: all exceptions masked, rounding to nearest. By FXRSTOR:
     // where KVM emulates what runs before a kernel's own tables, it does not know LDMXCSR.
-    // SAFETY: a 64-bit CPU has SSE, and the state is ours alone. No code between here and the kernel uses the registers.
+    // SAFETY: SSE is turned on first, and the state is ours alone. No code between here and the kernel uses the registers.
     unsafe {
         let state = FLOAT_STATE.0.get();
         (*state)[FloatState::CONTROL_WORD] = 0x37f;

@@ -255,19 +255,17 @@ impl Lanes {
 /// The CPU has SSE.
 #[cfg(all(target_os = "none", target_arch = "x86"))]
 unsafe fn with_sse(run: impl FnOnce()) {
-    /// CR4, bit 9 (Intel SDM volume 3, section 2.5).
-    const OSFXSR: u32 = 1 << 9;
     let before: u32;
     // SAFETY: nothing else changes, and the BIOS gets the register back as it was.
     unsafe {
         asm!(
             "mov {before}, cr4",
             "mov {with_sse}, {before}",
-            "or {with_sse}, {OSFXSR}",
+            "or {with_sse}, {osfxsr}",
             "mov cr4, {with_sse}",
             before = out(reg) before,
             with_sse = out(reg) _,
-            OSFXSR = const OSFXSR,
+            osfxsr = const x86_64::registers::control::Cr4Flags::OSFXSR.bits(),
         );
         run();
         asm!("mov cr4, {}", in(reg) before);

@@ -227,7 +227,9 @@ impl<'a, 'map, M: PageTableFrameMapping> AddressSpace<'a, 'map, M> {
     /// # Errors
     /// `AlreadyMapped` where the plan is not one for this kernel.
     pub fn map_tables(&mut self, index: u16) -> Result<()> {
-        let addr = VirtAddr::new_truncate(u64::from(index) << 39).as_u64();
+        let addr =
+            VirtAddr::new_truncate(u64::from(index) * PageTableLevel::Four.entry_address_space_alignment())
+                .as_u64();
         let (root, flags) = (self.root.start_address(), self.data());
         let entry = &mut self.table(addr, PageTableLevel::Four, Purpose::PageTables)?[usize::from(index)];
         if !entry.is_unused() {

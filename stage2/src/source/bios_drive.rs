@@ -64,8 +64,7 @@ impl BiosDrive {
     /// `DiskTooSmall`.
     pub(crate) fn check_size(&self, expected: u64) -> Result<()> {
         match self.told.sectors() {
-            0 => Ok(()),
-            found if found < expected => Err(BootError::DiskTooSmall { found, expected }.into()),
+            found @ 1.. if found < expected => Err(BootError::DiskTooSmall { found, expected }.into()),
             _ => Ok(()),
         }
     }
