@@ -19,14 +19,12 @@ mod symbols;
 
 pub(crate) use atomic_write::write_atomically;
 pub(crate) use desk_check::check_kernel;
-pub(crate) use disk_image::{DiskImage, Image, Medium, OPTIONAL_PART, Stages, WAYS_IN};
+pub(crate) use disk_image::{BuiltBundle, BundleContents, DiskImage, Medium, OPTIONAL_PART, Stages, WAYS_IN};
 pub(crate) use format::{Format, QEMU_IMG};
 pub(crate) use overwriting::{Role, refuse_overwriting};
 pub(crate) use recognition::{SECTORS_MAX, checksum, open_image, pieces};
 
-use crate::bare_metal::{
-    BootSectors, Builder, KERNEL, Profile, STAGE_FOLDER, STAGE1, STAGE2, StageFiles, both, read,
-};
+use crate::bare_metal::{Builder, KERNEL, Profile, STAGE_FOLDER, STAGE1, STAGE2, StageFiles, both, read};
 use crate::checkout::Checkout;
 use crate::crc::crc32;
 use crate::guest::Direct;
@@ -396,18 +394,22 @@ fn make(
     let given = contents.kernel.as_deref().map(|path| read_kernel(path, boot)).transpose()?;
     let toolchain = Toolchain::find(shell)?;
     let builder = Builder { checkout, toolchain: &toolchain };
-    let (stages, kernel) = both(
+    let (stages, kernel_and_bundle) = both(
         || build_stages(&builder),
-        || match given {
-            Some(kernel) => Ok(kernel),
-            None => {
-                builder.kernels(&KERNEL, contents.profile)?;
-                read_kernel(&KERNEL.elf_file(checkout, contents.profile.folder()), boot)
-            }
+        || {
+            let kernel = match given {
+                Some(kernel) => kernel,
+                None => {
+                    builder.kernels(&KERNEL, contents.profile)?;
+                    read_kernel(&KERNEL.elf_file(checkout, contents.profile.folder()), boot)?
+                }
+            };
+            let bundle = bundle(&kernel, boot)?;
+            anyhow::Ok((kernel, bundle))
         },
     );
-    let (stages, kernel) = (stages?, kernel?);
-    let image = image_for(medium, &Stages::flatten(&stages)?, &kernel, boot)?;
+    let (stages, (kernel, bundle)) = (stages?, kernel_and_bundle?);
+    let image = bundle.into_image(medium, &Stages::flatten(&stages)?)?;
     Ok((image, ElfFiles { stages, kernel }))
 }
 
@@ -449,36 +451,33 @@ pub(crate) fn image(stages: &Stages, kernel: &[u8], boot: &Boot) -> Result<DiskI
 
 /// The same for another medium.
 pub(crate) fn image_for(medium: Medium, stages: &Stages, kernel: &[u8], boot: &Boot) -> Result<DiskImage> {
+    bundle(kernel, boot)?.into_image(medium, stages)
+}
+
+/// The bundle of a kernel, which has passed the desk check.
+fn bundle(kernel: &[u8], boot: &Boot) -> Result<BuiltBundle> {
     let config = resolve(kernel, boot)?;
     let stripped = strip(kernel).context("cannot strip the kernel")?;
     check_kernel(&stripped, &config).context("the kernel, stripped of its debug sections")?;
-    let symbols = find_symbols(kernel, boot)?;
-    Image {
-        medium,
-        stages,
-        kernel: &stripped,
-        config,
-        command_line: &boot.command_line,
-        ramdisk: boot.ramdisk.as_deref(),
-        symbols: symbols.as_deref(),
-    }
-    .build()
+    bundle_of(&stripped, config, find_symbols(kernel, boot)?.as_deref(), boot)
 }
 
 /// The bundle that a kernel's image would have, with a kernel that the loader may refuse: what that says of it is to be told.
-pub(crate) fn unchecked_bundle(kernel: &[u8], boot: &Boot) -> Result<Vec<u8>> {
+pub(crate) fn unchecked_bundle(kernel: &[u8], boot: &Boot) -> Result<BuiltBundle> {
     let config = resolve(kernel, boot)?;
     let stripped = check_kernel(kernel, &config).is_ok().then(|| strip(kernel)).transpose()?;
-    let no_stages = Stages { stage1: BootSectors::default(), stage2: Vec::new(), main_part_len: 0 };
     let symbols = find_symbols(kernel, boot)?;
-    Image {
-        config,
-        command_line: &boot.command_line,
-        ramdisk: boot.ramdisk.as_deref(),
-        symbols: symbols.as_deref(),
-        ..Image::of(&no_stages, stripped.as_deref().unwrap_or(kernel))
-    }
-    .bundle()
+    bundle_of(stripped.as_deref().unwrap_or(kernel), config, symbols.as_deref(), boot)
+}
+
+fn bundle_of(
+    kernel: &[u8],
+    config: KernelConfig,
+    symbols: Option<&[u8]>,
+    boot: &Boot,
+) -> Result<BuiltBundle> {
+    let (command_line, ramdisk) = (&*boot.command_line, boot.ramdisk.as_deref());
+    BundleContents { kernel, config, command_line, ramdisk, symbols }.build()
 }
 
 /// There is a ramdisk to read, before it is read.

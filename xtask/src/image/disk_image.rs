@@ -122,12 +122,8 @@ pub(crate) const OPTIONAL_PART: &str = "optional_start";
 /// The same of the part that no disk has: ways in other than from one.
 pub(crate) const WAYS_IN: &str = "ways_in_start";
 
-/// What goes into a disk image.
-pub(crate) struct Image<'a> {
-    /// What it is for.
-    pub(crate) medium: Medium,
-    /// The boot stages.
-    pub(crate) stages: &'a Stages,
+/// What goes into a bundle.
+pub(crate) struct BundleContents<'a> {
     /// The kernel's file as it is to be on the disk.
     pub(crate) kernel: &'a [u8],
     /// What the kernel asked for.
@@ -140,33 +136,84 @@ pub(crate) struct Image<'a> {
     pub(crate) symbols: Option<&'a [u8]>,
 }
 
-impl<'a> Image<'a> {
+impl<'a> BundleContents<'a> {
     /// A kernel that asks for nothing and gets nothing besides.
-    pub(crate) fn of(stages: &'a Stages, kernel: &'a [u8]) -> Self {
-        Self {
-            medium: Medium::Disk,
-            stages,
-            kernel,
-            config: KernelConfig::DEFAULT,
-            command_line: "",
-            ramdisk: None,
-            symbols: None,
-        }
+    pub(crate) fn of(kernel: &'a [u8]) -> Self {
+        Self { kernel, config: KernelConfig::DEFAULT, command_line: "", ramdisk: None, symbols: None }
     }
 
-    /// Puts the image together.
-    pub(crate) fn build(&self) -> Result<DiskImage> {
-        let Stages { stage1, stage2, main_part_len } = self.stages;
-        let medium = self.medium;
-        let is_whole = optional::is_needed(&self.config, is_position_independent(self.kernel));
-        let stage2 = if is_whole { stage2 } else { &stage2[..*main_part_len] };
+    /// Puts the bundle together.
+    pub(crate) fn build(&self) -> Result<BuiltBundle> {
+        let mut bytes = vec![0; ROOM_IN_FRONT + to_index(layout::BUNDLE_HEADER_LEN)];
+        let mut pieces = vec![("header", ROOM_IN_FRONT..bytes.len())];
+        let mut add = |name, put: &dyn Fn(&mut Vec<u8>) -> Result<()>| -> Result<Piece> {
+            let offset = (bytes.len() - ROOM_IN_FRONT).next_multiple_of(to_index(layout::PIECE_ALIGNMENT));
+            let start = ROOM_IN_FRONT + offset;
+            bytes.resize(start, 0);
+            put(&mut bytes)?;
+            pieces.push((name, start..bytes.len()));
+            Ok(Piece::new(offset as u64, &bytes[start..]))
+        };
+        let copy = |piece: &[u8], bytes: &mut Vec<u8>| {
+            bytes.extend(piece);
+            Ok(())
+        };
+        let command_line = Some(self.command_line.as_bytes())
+            .filter(|command_line| !command_line.is_empty())
+            .map(|command_line| add("command line", &|bytes| copy(command_line, bytes)))
+            .transpose()?;
+        let kernel = add("kernel", &|bytes| copy(self.kernel, bytes))?;
+        let headers = &self.kernel[..usize::try_from(headers_len(self.kernel))?];
+        let kernel_headers = Piece::new(kernel.offset, headers);
+        let ramdisk = self
+            .ramdisk
+            .map(|path| add("ramdisk", &|bytes| append(path, RAMDISK_MAX, "split it", bytes)))
+            .transpose()?;
+        let symbols =
+            self.symbols.map(|symbols| add("symbols", &|bytes| copy(symbols, bytes))).transpose()?;
+        let (len, config) = ((bytes.len() - ROOM_IN_FRONT) as u64, self.config);
+        let bundle = Bundle { len, config, kernel, kernel_headers, command_line, ramdisk, symbols };
+        let header = bundle.to_header()?;
+        bytes[ROOM_IN_FRONT..][..header.len()].copy_from_slice(&header);
+        let needs_optional_part = optional::is_needed(&self.config, is_position_independent(self.kernel));
+        Ok(BuiltBundle { bytes, pieces, needs_optional_part })
+    }
+}
+
+/// A bundle as every way in takes it.
+pub(crate) struct BuiltBundle {
+    /// Zeros where an image has what lies in front of it, then the bundle, which may be as large as memory.
+    bytes: Vec<u8>,
+    /// Where they lie in `bytes`.
+    pieces: Pieces,
+    needs_optional_part: bool,
+}
+
+/// At least as much as any image has in front of the bundle.
+const ROOM_IN_FRONT: usize = (layout::STAGE2_END_LBA_MAX * SECTOR_LEN) as usize;
+
+impl BuiltBundle {
+    /// Nothing but the bundle.
+    pub(crate) fn into_bytes(mut self) -> Vec<u8> {
+        self.bytes.drain(..ROOM_IN_FRONT);
+        self.bytes
+    }
+
+    /// The disk image that has the bundle behind the boot stages.
+    pub(crate) fn into_image(self, medium: Medium, stages: &Stages) -> Result<DiskImage> {
+        let Stages { stage1, stage2, main_part_len } = stages;
+        let stage2 = if self.needs_optional_part { stage2 } else { &stage2[..*main_part_len] };
         let stage2_len = stage2.len().next_multiple_of(medium.sector_len());
         let stage2_start = medium.stage2_start(stage2_len)?;
         let bundle_start = stage2_start + stage2_len;
 
-        let mut bytes = vec![0; bundle_start];
+        let Self { mut bytes, mut pieces, .. } = self;
+        let too_much = ROOM_IN_FRONT.checked_sub(bundle_start).context("stage2 is too large")?;
+        bytes.drain(..too_much);
+        for (_, range) in &mut pieces {
+            *range = range.start - too_much..range.end - too_much;
+        }
         bytes[stage2_start..stage2_start + stage2.len()].copy_from_slice(stage2);
-        let pieces = self.add_bundle(&mut bytes)?;
         let bundle = bundle_start..bytes.len();
         bytes.resize(medium.image_len(bytes.len())?, 0);
         let disk_signature = disk_signature(&bytes[..bundle_start + to_index(layout::BUNDLE_HEADER_LEN)]);
@@ -191,51 +238,6 @@ impl<'a> Image<'a> {
         places.push(("stage2", stage2));
         places.extend(pieces);
         Ok(DiskImage { bytes, pieces: places })
-    }
-
-    /// The bundle alone, as other ways than from a disk take it.
-    pub(crate) fn bundle(&self) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.add_bundle(&mut bytes)?;
-        Ok(bytes)
-    }
-
-    /// Puts the bundle behind what is there, once and for all: a ramdisk may be as large as memory. Gives where each piece
-    /// lies.
-    fn add_bundle(&self, bytes: &mut Vec<u8>) -> Result<Pieces> {
-        let bundle_start = bytes.len();
-        bytes.resize(bundle_start + to_index(layout::BUNDLE_HEADER_LEN), 0);
-        let mut pieces = vec![("header", bundle_start..bytes.len())];
-        let mut add = |name, put: &dyn Fn(&mut Vec<u8>) -> Result<()>| -> Result<Piece> {
-            let offset = (bytes.len() - bundle_start).next_multiple_of(to_index(layout::PIECE_ALIGNMENT));
-            let start = bundle_start + offset;
-            bytes.resize(start, 0);
-            put(bytes)?;
-            pieces.push((name, start..bytes.len()));
-            Ok(Piece::new(offset as u64, &bytes[start..]))
-        };
-        let copy = |piece: &[u8], bytes: &mut Vec<u8>| {
-            bytes.extend(piece);
-            Ok(())
-        };
-        let command_line = Some(self.command_line.as_bytes())
-            .filter(|command_line| !command_line.is_empty())
-            .map(|command_line| add("command line", &|bytes| copy(command_line, bytes)))
-            .transpose()?;
-        let kernel = add("kernel", &|bytes| copy(self.kernel, bytes))?;
-        let headers = &self.kernel[..usize::try_from(headers_len(self.kernel))?];
-        let kernel_headers = Piece::new(kernel.offset, headers);
-        let ramdisk = self
-            .ramdisk
-            .map(|path| add("ramdisk", &|bytes| append(path, RAMDISK_MAX, "split it", bytes)))
-            .transpose()?;
-        let symbols =
-            self.symbols.map(|symbols| add("symbols", &|bytes| copy(symbols, bytes))).transpose()?;
-        let (len, config) = ((bytes.len() - bundle_start) as u64, self.config);
-        let bundle = Bundle { len, config, kernel, kernel_headers, command_line, ramdisk, symbols };
-        let header = bundle.to_header()?;
-        bytes[bundle_start..bundle_start + header.len()].copy_from_slice(&header);
-        Ok(pieces)
     }
 }
 
@@ -366,8 +368,12 @@ mod tests {
         Stages { stage1: BootSectors::dummies(), stage2: vec![0x55; 5 * 512], main_part_len: 3 * 512 }
     }
 
+    fn disk(contents: &BundleContents<'_>) -> DiskImage {
+        contents.build().unwrap().into_image(Medium::Disk, &stages()).unwrap()
+    }
+
     fn image(kernel: &[u8]) -> DiskImage {
-        Image { command_line: "quiet", ..Image::of(&stages(), kernel) }.build().unwrap()
+        disk(&BundleContents { command_line: "quiet", ..BundleContents::of(kernel) })
     }
 
     #[test]
@@ -390,7 +396,8 @@ mod tests {
     #[test]
     fn the_bundle_is_the_same_wherever_it_lies() {
         let bundle = |stages: &Stages| {
-            let image = Image::of(stages, &[7; 1000]).build().unwrap();
+            let bundle = BundleContents::of(&[7; 1000]).build().unwrap();
+            let image = bundle.into_image(Medium::Disk, stages).unwrap();
             let range = image.range("header").unwrap().start..image.range("kernel").unwrap().end;
             image.bytes()[range].to_vec()
         };
@@ -400,8 +407,8 @@ mod tests {
 
     #[test]
     fn a_kernel_that_needs_it_comes_with_the_optional_part() {
-        let sectors = |image: Image<'_>| {
-            let image = image.build().unwrap();
+        let sectors = |contents: BundleContents<'_>| {
+            let image = disk(&contents);
             let sectors = u16::from_le_bytes(
                 *image.bytes()[(layout::DESCRIPTOR_OFFSET + layout::DESCRIPTOR_SECTORS) as usize..]
                     .first_chunk()
@@ -410,8 +417,7 @@ mod tests {
             assert_eq!(image.range("stage2").unwrap().len(), usize::from(sectors) * 512);
             sectors
         };
-        let stages = stages();
-        let config = |config| Image { config, ..Image::of(&stages, &[7; 1000]) };
+        let config = |config| BundleContents { config, ..BundleContents::of(&[7; 1000]) };
         assert_eq!(sectors(config(KernelConfig::DEFAULT)), 3);
         let framebuffer = Some(FramebufferWish::at_least(1, 1));
         assert_eq!(sectors(config(KernelConfig { framebuffer, ..KernelConfig::DEFAULT })), 5);
@@ -419,7 +425,7 @@ mod tests {
         assert_eq!(sectors(config(KernelConfig { protocol, ..KernelConfig::DEFAULT })), 5);
         let mut kernel = [0; 1000];
         kernel[..18].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0");
-        assert_eq!(sectors(Image::of(&stages, &kernel)), 5);
+        assert_eq!(sectors(BundleContents::of(&kernel)), 5);
     }
 
     #[test]
@@ -436,8 +442,8 @@ mod tests {
 
     #[test]
     fn a_partition_gets_no_table_and_nothing_behind_the_bundle() {
-        let stages = stages();
-        let image = Image { medium: Medium::Partition, ..Image::of(&stages, &[7; 1000]) }.build().unwrap();
+        let bundle = BundleContents::of(&[7; 1000]).build().unwrap();
+        let image = bundle.into_image(Medium::Partition, &stages()).unwrap();
         assert_eq!(image.bytes()[440..510], [0x90; 70]);
         assert_eq!(image.bytes()[layout::DESCRIPTOR_OFFSET as usize..][4..12], [1, 0, 0, 0, 3, 0, 0, 2]);
         assert_eq!(image.bytes().len(), image.range("kernel").unwrap().end.next_multiple_of(512));
@@ -445,8 +451,8 @@ mod tests {
 
     #[test]
     fn both_boot_sectors_of_a_cd_find_the_same_stage2_and_bundle() {
-        let stages = stages();
-        let image = Image { medium: Medium::Cd, ..Image::of(&stages, &[7; 1000]) }.build().unwrap();
+        let image =
+            BundleContents::of(&[7; 1000]).build().unwrap().into_image(Medium::Cd, &stages()).unwrap();
         let (stage2, header) = (image.range("stage2").unwrap(), image.range("header").unwrap());
         assert_eq!(stage2.end, header.start);
         assert!(header.start.is_multiple_of(to_index(layout::PAGE_LEN)));
@@ -483,9 +489,8 @@ mod tests {
     #[test]
     fn a_command_line_too_long_is_refused() {
         let long = "x".repeat(4097);
-        let stages = stages();
-        let image = Image { command_line: &long, ..Image::of(&stages, &[7]) };
-        assert!(image.build().is_err_and(|error| error.to_string().starts_with("E24")));
+        let bundle = BundleContents { command_line: &long, ..BundleContents::of(&[7]) };
+        assert!(bundle.build().is_err_and(|error| error.to_string().starts_with("E24")));
     }
 
     #[test]

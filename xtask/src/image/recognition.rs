@@ -120,7 +120,7 @@ pub(crate) fn checksum(source: &mut impl Read) -> Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::disk_image::{Image, Medium, Stages};
+    use super::super::disk_image::{BundleContents, Medium, Stages};
     use super::*;
     use crate::bare_metal::BootSectors;
     use std::io::Cursor;
@@ -137,9 +137,9 @@ mod tests {
         // One program header, behind the file's.
         kernel[32..40].copy_from_slice(&64u64.to_le_bytes());
         kernel[54..58].copy_from_slice(&[56, 0, 1, 0]);
-        let image =
-            Image { medium, command_line: "quiet", symbols: Some(&[9; 99]), ..Image::of(&stages, &kernel) };
-        let image = image.build().unwrap();
+        let bundle =
+            BundleContents { command_line: "quiet", symbols: Some(&[9; 99]), ..BundleContents::of(&kernel) };
+        let image = bundle.build().unwrap().into_image(medium, &stages).unwrap();
         (image.bytes().to_vec(), move |piece: &str| image.range(piece).unwrap().start)
     }
 

@@ -29,7 +29,7 @@ pub(super) fn examine_kernel(
         project::settings_of_kernel(path).and_then(|settings| unchecked_bundle(file, &settings.boot));
     match packed {
         Ok(packed) => {
-            bundle::examine_alone(report, &Bytes::Memory(packed), memory)?;
+            bundle::examine_alone(report, &Bytes::Memory(packed.into_bytes()), memory)?;
             // Where it lies is of no interest, for it is nowhere.
             report.bundle = None;
         }

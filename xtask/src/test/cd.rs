@@ -8,7 +8,7 @@ use super::parts::Scene;
 use super::ramdisk::kernel_with_ramdisk_for;
 use crate::bare_metal::read;
 use crate::guest::{Drive, Machine};
-use crate::image::{DiskImage, Image, Medium};
+use crate::image::{BundleContents, DiskImage, Medium};
 use crate::{child, tools};
 use anyhow::{Result, ensure};
 use boot_info::KernelConfig;
@@ -135,7 +135,7 @@ fn optional_part(scene: &Scene) -> Result<()> {
 fn has_the_bundle_of_the_disk(scene: &Scene) -> Result<()> {
     let kernel = read(&scene.parts.kernel_release)?;
     let bundle = |medium| -> Result<Vec<u8>> {
-        let image = Image { medium, ..Image::of(&scene.parts.stages, &kernel) }.build()?;
+        let image = BundleContents::of(&kernel).build()?.into_image(medium, &scene.parts.stages)?;
         let range = image.range("header")?.start..image.range("kernel")?.end;
         Ok(image.bytes()[range].to_vec())
     };

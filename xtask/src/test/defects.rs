@@ -4,7 +4,7 @@ use super::Test;
 use super::parts::Scene;
 use crate::bare_metal::read;
 use crate::guest::Machine;
-use crate::image::{Image, Stages};
+use crate::image::{BundleContents, Medium, Stages};
 use crate::strip::strip;
 use anyhow::{Context, Result};
 use elf::ElfBytes;
@@ -66,8 +66,8 @@ fn boot(scene: &Scene, stage2: Vec<u8>, message: &str) -> Result<()> {
     let stages = Stages { stage1: stage1.clone(), stage2, main_part_len: *main_part_len };
     let kernel = read(&scene.parts.kernel_release)?;
     let kernel = strip(&kernel)?;
-    let image = Image::of(&stages, &kernel);
-    let mut booted = scene.boot(&image.build()?, Machine::default())?;
+    let image = BundleContents::of(&kernel).build()?.into_image(Medium::Disk, &stages)?;
+    let mut booted = scene.boot(&image, Machine::default())?;
     booted.wait_for(message)?;
     booted.wait_for_screen(message)
 }

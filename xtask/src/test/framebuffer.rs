@@ -6,7 +6,7 @@ use super::parts::Scene;
 use super::{faults_bios, inspect};
 use crate::bare_metal::read;
 use crate::guest::Machine;
-use crate::image::{self, DiskImage, Image, Stages};
+use crate::image::{self, BundleContents, DiskImage, Medium, Stages};
 use crate::project::{Boot, FramebufferChoice};
 use anyhow::{Result, bail, ensure};
 use boot_info::KernelConfig;
@@ -173,9 +173,9 @@ fn without_optional_part(scene: &Scene) -> Result<()> {
     let stages = Stages { stage1, stage2, main_part_len: *main_part_len };
     let kernel = read(&scene.parts.test_kernels.join("framebuffer"))?;
     let framebuffer = "1024x768".parse::<FramebufferChoice>()?.wish();
-    let image = Image::of(&stages, &kernel);
-    let config = KernelConfig { framebuffer, ..image.config };
-    let mut booted = scene.boot(&Image { config, ..image }.build()?, Machine::default())?;
+    let config = KernelConfig { framebuffer, ..KernelConfig::DEFAULT };
+    let bundle = BundleContents { config, ..BundleContents::of(&kernel) }.build()?;
+    let mut booted = scene.boot(&bundle.into_image(Medium::Disk, &stages)?, Machine::default())?;
     booted.says("boot error E28: stage2 is without its optional part")?;
     inspect::agrees(scene, Some("boot error E28: stage2 is without its optional part"))
 }

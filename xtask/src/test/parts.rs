@@ -10,7 +10,7 @@ use crate::bare_metal::{
 use crate::checkout::Checkout;
 use crate::flatten::flatten;
 use crate::guest::Machine;
-use crate::image::{self, DiskImage, Image, Medium, Stages};
+use crate::image::{self, BundleContents, DiskImage, Medium, Stages};
 use crate::interrupt;
 use crate::project::Boot;
 use crate::temporary::TemporaryFolder;
@@ -182,12 +182,13 @@ impl Scene {
     /// An image of a kernel that asks for something.
     pub(crate) fn configured_image(&self, kernel: &[u8], config: KernelConfig) -> Result<DiskImage> {
         image::check_kernel(kernel, &config)?;
-        Image { config, ..Image::of(&self.parts.stages, kernel) }.build()
+        let bundle = BundleContents { config, ..BundleContents::of(kernel) }.build()?;
+        bundle.into_image(Medium::Disk, &self.parts.stages)
     }
 
     /// An image of any bytes in place of the kernel, which the desk check might refuse.
     pub(crate) fn unchecked_image(&self, kernel: &[u8]) -> Result<DiskImage> {
-        Image::of(&self.parts.stages, kernel).build()
+        BundleContents::of(kernel).build()?.into_image(Medium::Disk, &self.parts.stages)
     }
 
     /// Boots an image on a machine.
