@@ -112,7 +112,7 @@ pub trait Reader {
 
 /// A medium that is read by whole sectors.
 pub trait Sectors {
-    /// Bytes in a sector: [`layout::SECTOR_LEN`] or [`layout::CD_SECTOR_LEN`].
+    /// Bytes in a sector, a power of two: [`layout::SECTOR_LEN`] or [`layout::CD_SECTOR_LEN`].
     fn sector_len(&self) -> u32;
 
     /// Reads sectors from `lba` on: at least one, at most `count`. The bytes stay valid until the next call.
@@ -150,8 +150,18 @@ impl<S: Sectors> SectorReader<S> {
 
     /// The sector that a byte of the bundle lies in, and its place there.
     fn locate(&self, offset: u64) -> (u64, u64) {
-        let sector_len = u64::from(self.sectors.sector_len());
-        (self.bundle_lba.saturating_add(offset / sector_len), offset % sector_len)
+        let in_sector = offset & (u64::from(self.sectors.sector_len()) - 1);
+        (self.bundle_lba.saturating_add(self.whole_sectors(offset)), in_sector)
+    }
+
+    /// How many sectors so many bytes fill. By a shift: a CPU in 32-bit mode takes a function to divide numbers of 64 bits.
+    fn whole_sectors(&self, len: u64) -> u64 {
+        len >> self.sectors.sector_len().trailing_zeros()
+    }
+
+    /// How many sectors it takes for so many bytes.
+    fn sectors_for(&self, len: u64) -> u64 {
+        self.whole_sectors(len.saturating_add(u64::from(self.sectors.sector_len()) - 1))
     }
 
     /// The sectors.
@@ -172,7 +182,7 @@ impl<S: Sectors> SectorReader<S> {
     /// The LBA one past a bundle of `len` bytes.
     #[must_use]
     pub fn end_lba(&self, len: u64) -> u64 {
-        self.bundle_lba.saturating_add(len.div_ceil(self.sectors.sector_len().into()))
+        self.bundle_lba.saturating_add(self.sectors_for(len))
     }
 }
 
@@ -180,19 +190,18 @@ impl<S: Sectors> Reader for SectorReader<S> {
     #[expect(clippy::cast_possible_truncation, reason = "within a sector, or the bytes at hand")]
     fn read(&mut self, offset: u64, len: u64) -> Result<&[u8]> {
         let (lba, skipped) = self.locate(offset);
-        let count = skipped.saturating_add(len).div_ceil(self.sectors.sector_len().into());
+        let count = self.sectors_for(skipped.saturating_add(len));
         let bytes = &self.sectors.read(lba, count)?[skipped as usize..];
         Ok(&bytes[..len.min(bytes.len() as u64) as usize])
     }
 
     fn read_to(&mut self, offset: u64, len: u64, target_addr: u64) -> Result<u64> {
         let (lba, skipped) = self.locate(offset);
-        let sector_len = u64::from(self.sectors.sector_len());
-        let count = len / sector_len;
+        let count = self.whole_sectors(len);
         if skipped != 0 || count == 0 {
             return Ok(0);
         }
-        Ok(self.sectors.read_to(lba, count, target_addr)? * sector_len)
+        Ok(self.sectors.read_to(lba, count, target_addr)? * u64::from(self.sectors.sector_len()))
     }
 
     fn distrust(&mut self, offset: u64) -> bool {
