@@ -5,6 +5,7 @@
 
 mod api_config;
 mod atomic_write;
+mod bundle;
 mod desk_check;
 mod disk_image;
 mod format;
@@ -18,8 +19,9 @@ mod stack_header;
 mod symbols;
 
 pub(crate) use atomic_write::write_atomically;
+pub(crate) use bundle::{BuiltBundle, BundleContents};
 pub(crate) use desk_check::check_kernel;
-pub(crate) use disk_image::{BuiltBundle, BundleContents, DiskImage, Medium, OPTIONAL_PART, Stages, WAYS_IN};
+pub(crate) use disk_image::{DiskImage, Medium, OPTIONAL_PART, Stages, WAYS_IN};
 pub(crate) use format::{Format, QEMU_IMG};
 pub(crate) use overwriting::{Role, refuse_overwriting};
 pub(crate) use recognition::{SECTORS_MAX, checksum, open_image, pieces};

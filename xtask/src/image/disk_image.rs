@@ -2,22 +2,18 @@
 //!
 //! Nothing here checks the kernel, so that tests can make images that the desk check would refuse.
 
+use super::bundle::{BuiltBundle, Pieces};
 use super::{iso, network_program};
-use crate::bare_metal::{BootSectors, StageFiles, append};
+use crate::bare_metal::{BootSectors, StageFiles};
 use crate::crc::crc32;
 use crate::flatten::{flatten, symbol};
 use crate::output;
 use anyhow::{Context, Result, ensure};
-use boot_info::KernelConfig;
 use layout::{NETWORK_PROGRAM_ADDR, SECTOR_LEN, STAGE1_ADDR, STAGE1_LBA, STAGE2_ADDR, STAGE2_LBA};
-use loader::bundle::{Bundle, Piece};
 use loader::checksum::{checksum, short_checksum};
-use loader::elf::{headers_len, is_position_independent};
 use loader::int13::Geometry;
-use loader::optional;
 use loader::stage2_descriptor::Stage2Descriptor;
 use std::ops::Range;
-use std::path::Path;
 use zerocopy::IntoBytes;
 
 /// Images are padded to whole cylinders of this geometry, the one that BIOSes and emulators assume of a small disk:
@@ -25,9 +21,6 @@ use zerocopy::IntoBytes;
 const GEOMETRY: Geometry = Geometry { cylinders: 1024, heads: 16, sectors_per_track: 63 };
 
 const CYLINDER_SECTORS: u64 = GEOMETRY.heads as u64 * GEOMETRY.sectors_per_track as u64;
-
-/// Bytes of the largest ramdisk: as far as its checksum tells what it says it tells.
-const RAMDISK_MAX: u64 = 8 << 30;
 
 /// The boot stages as the machine loads them.
 pub(crate) struct Stages {
@@ -122,83 +115,7 @@ pub(crate) const OPTIONAL_PART: &str = "optional_start";
 /// The same of the part that no disk has: ways in other than from one.
 pub(crate) const WAYS_IN: &str = "ways_in_start";
 
-/// What goes into a bundle.
-pub(crate) struct BundleContents<'a> {
-    /// The kernel's file as it is to be on the disk.
-    pub(crate) kernel: &'a [u8],
-    /// What the kernel asked for.
-    pub(crate) config: KernelConfig,
-    /// The kernel's command line.
-    pub(crate) command_line: &'a str,
-    /// A file that the kernel gets in memory.
-    pub(crate) ramdisk: Option<&'a Path>,
-    /// The symbols of the kernel's functions.
-    pub(crate) symbols: Option<&'a [u8]>,
-}
-
-impl<'a> BundleContents<'a> {
-    /// A kernel that asks for nothing and gets nothing besides.
-    pub(crate) fn of(kernel: &'a [u8]) -> Self {
-        Self { kernel, config: KernelConfig::DEFAULT, command_line: "", ramdisk: None, symbols: None }
-    }
-
-    /// Puts the bundle together.
-    pub(crate) fn build(&self) -> Result<BuiltBundle> {
-        let mut bytes = vec![0; ROOM_IN_FRONT + to_index(layout::BUNDLE_HEADER_LEN)];
-        let mut pieces = vec![("header", ROOM_IN_FRONT..bytes.len())];
-        let mut add = |name, put: &dyn Fn(&mut Vec<u8>) -> Result<()>| -> Result<Piece> {
-            let offset = (bytes.len() - ROOM_IN_FRONT).next_multiple_of(to_index(layout::PIECE_ALIGNMENT));
-            let start = ROOM_IN_FRONT + offset;
-            bytes.resize(start, 0);
-            put(&mut bytes)?;
-            pieces.push((name, start..bytes.len()));
-            Ok(Piece::new(offset as u64, &bytes[start..]))
-        };
-        let copy = |piece: &[u8], bytes: &mut Vec<u8>| {
-            bytes.extend(piece);
-            Ok(())
-        };
-        let command_line = Some(self.command_line.as_bytes())
-            .filter(|command_line| !command_line.is_empty())
-            .map(|command_line| add("command line", &|bytes| copy(command_line, bytes)))
-            .transpose()?;
-        let kernel = add("kernel", &|bytes| copy(self.kernel, bytes))?;
-        let headers = &self.kernel[..usize::try_from(headers_len(self.kernel))?];
-        let kernel_headers = Piece::new(kernel.offset, headers);
-        let ramdisk = self
-            .ramdisk
-            .map(|path| add("ramdisk", &|bytes| append(path, RAMDISK_MAX, "split it", bytes)))
-            .transpose()?;
-        let symbols =
-            self.symbols.map(|symbols| add("symbols", &|bytes| copy(symbols, bytes))).transpose()?;
-        let (len, config) = ((bytes.len() - ROOM_IN_FRONT) as u64, self.config);
-        let bundle = Bundle { len, config, kernel, kernel_headers, command_line, ramdisk, symbols };
-        let header = bundle.to_header()?;
-        bytes[ROOM_IN_FRONT..][..header.len()].copy_from_slice(&header);
-        let needs_optional_part = optional::is_needed(&self.config, is_position_independent(self.kernel));
-        Ok(BuiltBundle { bytes, pieces, needs_optional_part })
-    }
-}
-
-/// A bundle as every way in takes it.
-pub(crate) struct BuiltBundle {
-    /// Zeros where an image has what lies in front of it, then the bundle, which may be as large as memory.
-    bytes: Vec<u8>,
-    /// Where they lie in `bytes`.
-    pieces: Pieces,
-    needs_optional_part: bool,
-}
-
-/// At least as much as any image has in front of the bundle.
-const ROOM_IN_FRONT: usize = (layout::STAGE2_END_LBA_MAX * SECTOR_LEN) as usize;
-
 impl BuiltBundle {
-    /// Nothing but the bundle.
-    pub(crate) fn into_bytes(mut self) -> Vec<u8> {
-        self.bytes.drain(..ROOM_IN_FRONT);
-        self.bytes
-    }
-
     /// The disk image that has the bundle behind the boot stages.
     pub(crate) fn into_image(self, medium: Medium, stages: &Stages) -> Result<DiskImage> {
         let Stages { stage1, stage2, main_part_len } = stages;
@@ -207,12 +124,7 @@ impl BuiltBundle {
         let stage2_start = medium.stage2_start(stage2_len)?;
         let bundle_start = stage2_start + stage2_len;
 
-        let Self { mut bytes, mut pieces, .. } = self;
-        let too_much = ROOM_IN_FRONT.checked_sub(bundle_start).context("stage2 is too large")?;
-        bytes.drain(..too_much);
-        for (_, range) in &mut pieces {
-            *range = range.start - too_much..range.end - too_much;
-        }
+        let (mut bytes, pieces) = self.behind(bundle_start)?;
         bytes[stage2_start..stage2_start + stage2.len()].copy_from_slice(stage2);
         let bundle = bundle_start..bytes.len();
         bytes.resize(medium.image_len(bytes.len())?, 0);
@@ -246,9 +158,6 @@ pub(crate) struct DiskImage {
     bytes: Vec<u8>,
     pieces: Pieces,
 }
-
-/// Pieces by name, and where each lies.
-type Pieces = Vec<(&'static str, Range<usize>)>;
 
 impl DiskImage {
     /// All sectors.
@@ -359,8 +268,10 @@ fn to_index(number: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::bundle::BundleContents;
     use super::*;
-    use boot_info::{FramebufferWish, Protocol};
+    use boot_info::{FramebufferWish, KernelConfig, Protocol};
+    use loader::bundle::{Bundle, Piece};
     use loader::reader::Place;
     use zerocopy::FromBytes;
 
@@ -484,13 +395,6 @@ mod tests {
         let signature = |image: &DiskImage| image.bytes()[440..444].to_vec();
         assert_eq!(image(&[7; 1000]).bytes(), image(&[7; 1000]).bytes());
         assert_ne!(signature(&image(&[7; 1000])), signature(&image(&[8; 1000])));
-    }
-
-    #[test]
-    fn a_command_line_too_long_is_refused() {
-        let long = "x".repeat(4097);
-        let bundle = BundleContents { command_line: &long, ..BundleContents::of(&[7]) };
-        assert!(bundle.build().is_err_and(|error| error.to_string().starts_with("E24")));
     }
 
     #[test]

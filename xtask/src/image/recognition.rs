@@ -120,7 +120,8 @@ pub(crate) fn checksum(source: &mut impl Read) -> Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::disk_image::{BundleContents, Medium, Stages};
+    use super::super::bundle::BundleContents;
+    use super::super::disk_image::{Medium, Stages};
     use super::*;
     use crate::bare_metal::BootSectors;
     use std::io::Cursor;
