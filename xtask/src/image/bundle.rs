@@ -96,19 +96,17 @@ impl BuiltBundle {
         self.bytes
     }
 
-    /// The bundle behind so many zeros, and where its pieces lie there.
-    pub(super) fn behind(self, start: usize) -> Result<(Vec<u8>, Pieces)> {
-        let Self { mut bytes, mut pieces, .. } = self;
+    /// The bundle with so many zeros in front of it: they begin at the index that comes with it, for what may be as large as
+    /// memory is not moved. Where the pieces lie is counted from there.
+    pub(super) fn behind(self, len: usize) -> Result<(Vec<u8>, usize, Pieces)> {
         ensure!(
-            start <= ROOM_IN_FRONT,
-            "stage2 ends at byte {start} of the image, expected at most {ROOM_IN_FRONT}"
+            len <= ROOM_IN_FRONT,
+            "stage2 ends at byte {len} of the image, expected at most {ROOM_IN_FRONT}"
         );
-        let too_much = ROOM_IN_FRONT - start;
-        bytes.drain(..too_much);
-        for (_, range) in &mut pieces {
-            *range = range.start - too_much..range.end - too_much;
-        }
-        Ok((bytes, pieces))
+        let start = ROOM_IN_FRONT - len;
+        let pieces =
+            self.pieces.into_iter().map(|(name, range)| (name, range.start - start..range.end - start));
+        Ok((self.bytes, start, pieces.collect()))
     }
 }
 
@@ -130,9 +128,10 @@ mod tests {
         let alone = bundle().into_bytes();
         let header = alone.first_chunk().unwrap();
         assert_eq!(Bundle::parse(Place::at_lba(0), header).unwrap().len, alone.len() as u64);
-        for start in [0, 512, ROOM_IN_FRONT] {
-            let (bytes, pieces) = bundle().behind(start).unwrap();
-            assert_eq!((&bytes[..start], &bytes[start..]), (&*vec![0; start], &*alone));
+        for len in [0, 512, ROOM_IN_FRONT] {
+            let (bytes, start, pieces) = bundle().behind(len).unwrap();
+            let bytes = &bytes[start..];
+            assert_eq!((&bytes[..len], &bytes[len..]), (&*vec![0; len], &*alone));
             let (_, kernel) = pieces.last().unwrap();
             assert_eq!(bytes[kernel.clone()], [7; 1000]);
         }

@@ -124,56 +124,61 @@ impl BuiltBundle {
         let stage2_start = medium.stage2_start(stage2_len)?;
         let bundle_start = stage2_start + stage2_len;
 
-        let (mut bytes, pieces) = self.behind(bundle_start)?;
+        let (mut buffer, start, pieces) = self.behind(bundle_start)?;
+        let bundle = bundle_start..buffer.len() - start;
+        buffer.resize(start + medium.image_len(bundle.end)?, 0);
+        let bytes = &mut buffer[start..];
         bytes[stage2_start..stage2_start + stage2.len()].copy_from_slice(stage2);
-        let bundle = bundle_start..bytes.len();
-        bytes.resize(medium.image_len(bytes.len())?, 0);
         let disk_signature = disk_signature(&bytes[..bundle_start + to_index(layout::BUNDLE_HEADER_LEN)]);
 
         let stage2 = stage2_start..bundle_start;
         let mut places = vec![("stage1", byte_offset(STAGE1_LBA.into())?..to_index(SECTOR_LEN))];
         let is_partition = medium == Medium::Partition;
         let sector = if is_partition { &stage1.partition } else { &stage1.disk };
-        let sector = with_descriptor(sector, &bytes, &stage2, SECTOR_LEN)?;
-        put(&mut bytes, 0, &sector);
+        let sector = with_descriptor(sector, bytes, &stage2, SECTOR_LEN)?;
+        put(bytes, 0, &sector);
         if !is_partition {
-            put(&mut bytes, layout::DISK_SIGNATURE_OFFSET, &disk_signature.to_le_bytes());
+            put(bytes, layout::DISK_SIGNATURE_OFFSET, &disk_signature.to_le_bytes());
             let table = partition_table(sectors(bytes.len()))?;
-            put(&mut bytes, layout::PARTITION_TABLE_OFFSET, &table);
+            put(bytes, layout::PARTITION_TABLE_OFFSET, &table);
         }
         if medium == Medium::Cd {
-            let sector = with_descriptor(&stage1.cd, &bytes, &stage2, layout::CD_SECTOR_LEN)?;
+            let sector = with_descriptor(&stage1.cd, bytes, &stage2, layout::CD_SECTOR_LEN)?;
             bytes[iso::BOOT_IMAGE][..sector.len()].copy_from_slice(&sector);
             places.push(("CD's stage1", iso::BOOT_IMAGE));
-            iso::add_file_system(&mut bytes, stage2.clone(), bundle)?;
+            iso::add_file_system(bytes, stage2.clone(), bundle)?;
         }
         places.push(("stage2", stage2));
         places.extend(pieces);
-        Ok(DiskImage { bytes, pieces: places })
+        Ok(DiskImage { buffer, start, pieces: places })
     }
 }
 
 /// A disk image, and where its pieces lie.
 pub(crate) struct DiskImage {
-    bytes: Vec<u8>,
+    /// All sectors, from `start` on.
+    buffer: Vec<u8>,
+    start: usize,
+    /// Where they lie behind `start`.
     pieces: Pieces,
 }
 
 impl DiskImage {
     /// All sectors.
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.buffer[self.start..]
     }
 
     /// The bundle.
     pub(crate) fn bundle(&self) -> Result<&[u8]> {
         let end = self.pieces.last().map(|(_, range)| range.end).context("no pieces")?;
-        Ok(&self.bytes[self.range("header")?.start..end])
+        Ok(&self.bytes()[self.range("header")?.start..end])
     }
 
     /// All sectors, to damage them.
     pub(crate) fn bytes_mut(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
+        self.buffer.drain(..std::mem::take(&mut self.start));
+        &mut self.buffer
     }
 
     /// Where a piece lies in [`Self::bytes`]: `stage1`, `stage2`, `header` (the bundle's), `command line`, `kernel`,
@@ -192,12 +197,12 @@ impl DiskImage {
                 (range.start / to_index(SECTOR_LEN)).to_string(),
                 sectors(range.len()).to_string(),
                 range.len().to_string(),
-                format!("{:016x}", checksum(&self.bytes[range])),
+                format!("{:016x}", checksum(&self.bytes()[range])),
             ]
         };
         let mut rows = vec![head];
         rows.extend(self.pieces.iter().map(|(name, range)| row(name, range.clone())));
-        rows.push(row("image", 0..self.bytes.len()));
+        rows.push(row("image", 0..self.bytes().len()));
         output::table(&rows)
     }
 }
